@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""gRPC: translate a request, call one service, translate the answer back."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The use cases. Each owns its transaction."""

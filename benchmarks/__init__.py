@@ -1,0 +1,1 @@
+"""What does the server cost, beside an empty call and beside a transaction per call?"""

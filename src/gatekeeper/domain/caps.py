@@ -1,0 +1,70 @@
+"""What does setting a cap do to a budget, and to its current period?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from . import errors
+from .budget import DEFAULT_THRESHOLDS, Balance, Budget, Enforcement, ExcessKind, Scope
+from .commands import Money
+from .ledger import Excess, Organization
+from .money import ZERO
+from .periods import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetCap:
+    """What is to change of a budget. None: stays as it is. An empty etag is not compared."""
+
+    scope: Scope
+    window: Window
+    cap: Money | None = None
+    enforcement: Enforcement | None = None
+    thresholds: Sequence[int] = ()
+    frozen: bool | None = None
+    reason: str = ""
+    etag: str = ""
+
+
+def etag_of(budget: Budget) -> str:
+    """Return the version of a budget for optimistic locking."""
+    return f"{budget.revision}"
+
+
+def change(organization: Organization, budget: Budget | None, command: SetCap) -> Budget:
+    """Return the budget as it is after `command`; None stands for one that is not there yet."""
+    if command.etag and (budget is None or command.etag != etag_of(budget)):
+        raise errors.EtagMismatch(etag="" if budget is None else etag_of(budget))
+    if command.cap and command.cap.currency not in {"", organization.currency}:
+        raise errors.CurrencyMismatch(
+            organization=organization.organization, currency=organization.currency, given=command.cap.currency
+        )
+    if any(lower >= upper for lower, upper in pairwise(command.thresholds)):
+        raise errors.InvalidField(field="thresholds", problem="must ascend, like 80, 95, 100")
+    if budget is None:
+        if command.cap is None:
+            raise errors.InvalidField(field="cap", problem="is required for a budget that is not there yet")
+        budget = Budget(scope=command.scope, window=command.window, cap=command.cap.amount, revision=0)
+    return replace(
+        budget,
+        cap=budget.cap if command.cap is None else command.cap.amount,
+        enforcement=command.enforcement or budget.enforcement,
+        thresholds=tuple(command.thresholds) or budget.thresholds or DEFAULT_THRESHOLDS,
+        frozen=budget.frozen if command.frozen is None else command.frozen,
+        reason=command.reason,
+        revision=budget.revision + 1,
+    )
+
+
+def recap(balance: Balance, budget: Budget) -> tuple[Balance, Excess | None]:
+    """Put a budget's current period under its changed cap; record what now stands above it.
+
+    A lowered cap blocks further calls and takes nothing back.
+    """
+    after = balance._replace(cap=budget.cap, enforcement=budget.enforcement, frozen=budget.frozen)
+    beyond = after.used - after.cap - after.excess
+    if beyond <= ZERO or after.enforcement is not Enforcement.ENFORCE:
+        return after, None
+    return after._replace(excess=after.excess + beyond), Excess(after.key, ExcessKind.CAP_CHANGED, beyond, "")

@@ -1,0 +1,84 @@
+"""What can be asked of the ledger? One class for each operation on a reservation.
+
+The RPC layer has checked their form; what they mean is checked by the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+
+from .prices import TokenCounts
+from .reservation import NO_METRICS, Attribution, Metrics, Outcome
+
+TTL_DEFAULT = timedelta(minutes=10)
+TTL_MAX = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """An amount in a currency; an empty currency means the organization's."""
+
+    amount: Decimal
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Tokens of a model; an empty model means: priced by agent type, or in a commit: the reservation's."""
+
+    model: str
+    counts: TokenCounts
+
+
+@dataclass(slots=True, kw_only=True)
+class Reserve:
+    """Hold an estimate. `digest` stands for the request's whole content."""
+
+    reservation_id: str
+    attribution: Attribution
+    estimate: Money | Tokens
+    ttl: timedelta
+    digest: bytes
+    labels: Mapping[str, str] = field(default_factory=dict)
+    validate_only: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Commit:
+    """Record the real cost."""
+
+    reservation_id: str
+    cost: Money | Tokens
+    outcome: Outcome
+    digest: bytes
+    metrics: Metrics = NO_METRICS
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Release:
+    """Give the hold back."""
+
+    reservation_id: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Extend:
+    """Prolong the hold, raise it, or both."""
+
+    reservation_id: str
+    ttl: timedelta | None = None
+    amount: Money | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Expire:
+    """End the hold if its time is over. Asked by the server itself."""
+
+    reservation_id: str
+
+
+Command = Reserve | Commit | Release | Extend | Expire

@@ -1,0 +1,113 @@
+"""Which situations leave a caller without a verdict?
+
+A denial is a verdict and a value (`admission.Denied`); these are the others. Each class's docstring is its message,
+each attribute ends up in the metadata of the answer::
+
+    GatekeeperError
+    ├── InvalidField
+    ├── NotFound
+    │   ├── OrganizationNotFound
+    │   ├── ScopeNotFound
+    │   └── ReservationNotFound
+    ├── ReservationMismatch
+    ├── WrongState
+    │   ├── AlreadyCommitted
+    │   ├── AlreadyReleased
+    │   ├── ReservationExpired
+    │   ├── AmountBelowHeld
+    │   ├── CurrencyMismatch
+    │   └── UnpricedModel
+    ├── ReservationAmbiguous
+    ├── EtagMismatch
+    ├── QueueFull
+    ├── DatabaseUnavailable
+    ├── Draining
+    └── DeadlineExceeded
+"""
+
+from __future__ import annotations
+
+
+class GatekeeperError(Exception):
+    """The call got no verdict."""
+
+    def __init__(self, **metadata: str) -> None:
+        """Fill the docstring's placeholders from `metadata`, which is kept for the answer."""
+        self.metadata = metadata
+        super().__init__((type(self).__doc__ or "").format_map(metadata))
+
+
+class InvalidField(GatekeeperError):
+    """{field}: {problem}"""
+
+
+class NotFound(GatekeeperError):
+    """What the call names does not exist."""
+
+
+class OrganizationNotFound(NotFound):
+    """There is no organization {organization!r}. Open it with SetCap or `gatekeeper init`, or mend its name."""
+
+
+class ScopeNotFound(NotFound):
+    """{organization!r} demands known scopes, and {kind} {id!r} has no budget. Set a cap on it, or mend its name."""
+
+
+class ReservationNotFound(NotFound):
+    """There is no reservation {reservation_id!r}."""
+
+
+class ReservationMismatch(GatekeeperError):
+    """Reservation {reservation_id!r} was made with other content. Use a new id for a new call."""
+
+
+class WrongState(GatekeeperError):
+    """The call does not fit the state of what it names."""
+
+
+class AlreadyCommitted(WrongState):
+    """Reservation {reservation_id!r} is committed, at {committed}. A commit stands."""
+
+
+class AlreadyReleased(WrongState):
+    """Reservation {reservation_id!r} is released. Reserve anew for another call."""
+
+
+class ReservationExpired(WrongState):
+    """Reservation {reservation_id!r} expired at {expire_time}. Reserve anew; a commit is still accepted."""
+
+
+class AmountBelowHeld(WrongState):
+    """Reservation {reservation_id!r} holds {held}; extending only raises it."""
+
+
+class CurrencyMismatch(WrongState):
+    """{organization!r} keeps its books in {currency}, not in {given}."""
+
+
+class UnpricedModel(WrongState):
+    """No price is known for model {model!r}. Commit with an amount, or ask an admin to price it."""
+
+
+class ReservationAmbiguous(GatekeeperError):
+    """Several organizations have a reservation {reservation_id!r}; name the organization."""
+
+
+class EtagMismatch(GatekeeperError):
+    """The budget has changed: its etag is {etag!r}. Read it again, then decide anew."""
+
+
+class QueueFull(GatekeeperError):
+    """Too many calls wait. Try again with the same ids a little later."""
+
+
+class DatabaseUnavailable(GatekeeperError):
+    """The ledger cannot be reached. Try again with the same ids: nothing is charged twice."""
+
+
+class Draining(GatekeeperError):
+    """This process is stopping. Try again with the same ids: another one answers."""
+
+
+class DeadlineExceeded(GatekeeperError):
+    """The deadline passed before the call was decided; nothing was held."""

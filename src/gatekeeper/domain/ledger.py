@@ -1,0 +1,444 @@
+"""What do the operations do to the books?
+
+A `Ledger` is the part of one organization's books that a batch of commands touches, loaded under the organization's
+lock. Commands are applied one after another, in memory; what has to be written afterwards is in `changes`. A command
+that raises has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from . import errors
+from .admission import Admitted, DenialReason, Denied, decide, explain
+from .budget import Balance, BalanceKey, Budget, Enforcement, ExcessKind, Scope, ScopeKind
+from .commands import Command, Commit, Expire, Extend, Money, Release, Reserve, Tokens
+from .money import ZERO, plain
+from .periods import Periods
+from .prices import PriceList
+from .reservation import (
+    Attribution,
+    Execution,
+    ExecutionKind,
+    ExpiryPolicy,
+    Outcome,
+    Reservation,
+    ReservationState,
+)
+
+KNOWN_SCOPE_KINDS = frozenset({ScopeKind.DEPARTMENT, ScopeKind.CAMPAIGN, ScopeKind.AGENT})
+BY_CALLER = "caller"
+BY_EXPIRY = "expiry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organization:
+    """Whose books these are, and its policies. `price_version` names its own price book, if it has one."""
+
+    organization: str
+    currency: str
+    time_zone: str
+    expiry_policy: ExpiryPolicy
+    known_scopes: bool = False
+    price_version: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Denial:
+    """A Reserve or Extend that was not admitted. `headroom_at` is looked up after the decision."""
+
+    reservation_id: str
+    attribution: Attribution
+    model: str
+    denied: Denied
+    requested: Decimal
+    message: str
+    balances: Sequence[Balance]
+    denied_at: datetime
+    headroom_at: datetime | None = None
+
+
+class Held(NamedTuple):
+    """The verdict on a Reserve or Extend that was admitted, or on a Release or Expire."""
+
+    reservation: Reservation
+    balances: Sequence[Balance]
+
+
+class Committed(NamedTuple):
+    """What a Commit recorded. `execution` is None when the answer is given again: it is in the billing log."""
+
+    reservation: Reservation
+    execution: Execution | None
+    balances: Sequence[Balance]
+
+
+class Excess(NamedTuple):
+    """Why, and by how much more, an enforced budget may stand above its cap."""
+
+    key: BalanceKey
+    kind: ExcessKind
+    amount: Decimal
+    reservation_id: str
+
+
+Verdict = Held | Committed | Denial
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a batch has to write."""
+
+    balances: dict[BalanceKey, Balance] = field(default_factory=dict)
+    made: dict[str, Reservation] = field(default_factory=dict)
+    changed: dict[str, Reservation] = field(default_factory=dict)
+    executions: list[Execution] = field(default_factory=list)
+    excesses: list[Excess] = field(default_factory=list)
+    denials: list[Denial] = field(default_factory=list)
+
+
+class Ledger:
+    """The books of one organization, as far as one batch needs them."""
+
+    def __init__(
+        self,
+        *,
+        organization: Organization,
+        now: datetime,
+        periods: Periods,
+        prices: PriceList,
+        owner: str,
+        budgets: Iterable[Budget],
+        balances: Mapping[BalanceKey, Balance],
+        reservations: Mapping[str, Reservation],
+    ) -> None:
+        """Take what was loaded. `balances` may lack those of the current periods: they stand at zero then."""
+        self.organization = organization
+        self.now = now
+        self.periods = periods
+        self.changes = Changes()
+        self._prices = prices
+        self._owner = owner
+        self._balances = dict(balances)
+        self._reservations = dict(reservations)
+        self._budgets: dict[Scope, list[Budget]] = {}
+        for budget in budgets:
+            self._budgets.setdefault(budget.scope, []).append(budget)
+
+    def apply(self, command: Command) -> Verdict:
+        """Apply one command; raise a `GatekeeperError` where there can be no verdict."""
+        match command:
+            case Reserve():
+                return self.reserve(command)
+            case Commit():
+                return self.commit(command)
+            case Release():
+                return self.release(command)
+            case Extend():
+                return self.extend(command)
+            case Expire():
+                return self.expire(command)
+
+    def reserve(self, command: Reserve) -> Held | Denial:
+        """Hold the estimate in every budget of the call, or in none."""
+        attribution = command.attribution
+        if (known := self._reservations.get(command.reservation_id)) is not None:
+            if known.request_digest != command.digest:
+                raise errors.ReservationMismatch(reservation_id=command.reservation_id)
+            return Held(known, self._asked(known.attribution, known.periods))
+        if self.organization.known_scopes:
+            self._demand_known(attribution)
+        model = command.estimate.model if isinstance(command.estimate, Tokens) else ""
+        amount, price_version = self._estimate(command.estimate, attribution.agent_type)
+        balances = self._asked(attribution, self.periods)
+        verdict = decide(amount, balances)
+        if isinstance(verdict, Denied):
+            denial = self._denial(command.reservation_id, attribution, model, verdict, amount, balances)
+            if not command.validate_only:
+                self.changes.denials.append(denial)
+            return denial
+        assert amount is not None
+        reservation = Reservation(
+            reservation_id=command.reservation_id,
+            attribution=attribution,
+            model=model,
+            amount=amount,
+            state=ReservationState.HELD,
+            periods=self.periods,
+            created_at=self.now,
+            expires_at=self.now + command.ttl,
+            owner=self._owner,
+            request_digest=command.digest,
+            price_version=price_version,
+            would_deny=verdict.would_deny,
+            labels=command.labels,
+        )
+        if command.validate_only:
+            return Held(reservation, balances)
+        self._reservations[command.reservation_id] = self.changes.made[command.reservation_id] = reservation
+        return Held(reservation, self._hold(balances, amount, verdict))
+
+    def commit(self, command: Commit) -> Committed:
+        """Record the real cost, whatever the state of the hold, but once."""
+        held = self._current(command.reservation_id)
+        if held.committed is not None and command.digest == held.commit_digest:
+            return Committed(held, None, self._asked(held.attribution, held.periods))
+        cost, model, price_version = self._cost(command.cost, held)
+        if held.committed is not None:
+            if cost == held.committed:
+                return Committed(held, None, self._asked(held.attribution, held.periods))
+            raise errors.AlreadyCommitted(
+                reservation_id=held.reservation_id, committed=f"{plain(held.committed)} {self.organization.currency}"
+            )
+        late = held.state is not ReservationState.HELD
+        freed = ZERO if late else held.amount
+        balances = self._settle(held, cost - held.charged, freed, ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE)
+        if held.charged:
+            self.changes.executions.append(self._entry(held, ExecutionKind.REVERSAL, -held.charged, Outcome.UNKNOWN))
+        ended = {} if late else self._ended(ReservationState.COMMITTED, BY_CALLER)
+        committed = held._replace(committed=cost, commit_digest=command.digest, late=late, **ended)
+        execution = self._execution(committed, command, cost, model, price_version)
+        self.changes.executions.append(execution)
+        return Committed(self._change(committed), execution, balances)
+
+    def release(self, command: Release) -> Held:
+        """Give the whole hold back."""
+        held = self._current(command.reservation_id)
+        if held.committed is None and held.state is ReservationState.RELEASED:
+            return Held(held, self._asked(held.attribution, held.periods))
+        self._demand_held(held)
+        return self._end(held, ReservationState.RELEASED, BY_CALLER, ZERO)
+
+    def extend(self, command: Extend) -> Held | Denial:
+        """Prolong the hold, and raise it by the rules of Reserve."""
+        held = self._current(command.reservation_id)
+        self._demand_held(held)
+        amount = held.amount if command.amount is None else self._in_currency(command.amount)
+        if amount < held.amount:
+            raise errors.AmountBelowHeld(
+                reservation_id=held.reservation_id, held=f"{plain(held.amount)} {self.organization.currency}"
+            )
+        balances = self._asked(held.attribution, held.periods)
+        more = amount - held.amount
+        if more:
+            verdict = decide(more, balances)
+            if isinstance(verdict, Denied):
+                denial = self._denial(held.reservation_id, held.attribution, held.model, verdict, more, balances)
+                self.changes.denials.append(denial)
+                return denial
+            balances = self._hold(balances, more, verdict)
+        until = held.expires_at if command.ttl is None else max(held.expires_at, self.now + command.ttl)
+        return Held(self._change(held._replace(amount=amount, expires_at=until)), balances)
+
+    def expire(self, command: Expire) -> Held:
+        """End the hold if its time is over, as the organization's policy says."""
+        held = self._current(command.reservation_id)
+        return Held(held, self._asked(held.attribution, held.periods))
+
+    def earliest_expiry(self, key: BalanceKey, known: datetime | None) -> datetime | None:
+        """Return when the first open hold of a budget's period expires.
+
+        `known` is the earliest of those that were open before this batch and still are.
+        """
+        made = (
+            held.expires_at
+            for held in self.changes.made.values()
+            if held.state is ReservationState.HELD
+            and key.scope in held.attribution.scopes()
+            and held.periods.of(key.window) == key.period
+        )
+        return min((instant for instant in (known, *made) if instant is not None), default=None)
+
+    def execution_of(self, reservation_id: str) -> Execution | None:
+        """Return what this batch has recorded for a reservation's commit."""
+        return next(
+            (
+                entry
+                for entry in self.changes.executions
+                if entry.reservation_id == reservation_id and entry.kind is ExecutionKind.COMMIT
+            ),
+            None,
+        )
+
+    def _current(self, reservation_id: str) -> Reservation:
+        """Return a reservation as it is now: one whose time is over has expired, whether or not it was swept."""
+        held = self._reservations.get(reservation_id)
+        if held is None:
+            raise errors.ReservationNotFound(reservation_id=reservation_id)
+        if held.state is not ReservationState.HELD or held.expires_at > self.now:
+            return held
+        charge = held.amount if self.organization.expiry_policy is ExpiryPolicy.CHARGE else ZERO
+        if charge:
+            self.changes.executions.append(self._entry(held, ExecutionKind.EXPIRY_CHARGE, charge, Outcome.UNKNOWN))
+        return self._end(held, ReservationState.EXPIRED, BY_EXPIRY, charge).reservation
+
+    def _demand_held(self, held: Reservation) -> None:
+        if held.committed is not None:
+            committed = f"{plain(held.committed)} {self.organization.currency}"
+            raise errors.AlreadyCommitted(reservation_id=held.reservation_id, committed=committed)
+        if held.state is ReservationState.RELEASED:
+            raise errors.AlreadyReleased(reservation_id=held.reservation_id)
+        if held.state is ReservationState.EXPIRED:
+            raise errors.ReservationExpired(
+                reservation_id=held.reservation_id, expire_time=held.expires_at.isoformat(timespec="seconds")
+            )
+
+    def _demand_known(self, attribution: Attribution) -> None:
+        for scope in attribution.scopes():
+            if scope.kind in KNOWN_SCOPE_KINDS and scope not in self._budgets:
+                raise errors.ScopeNotFound(
+                    organization=self.organization.organization, kind=scope.kind.lower(), id=scope.id
+                )
+
+    def _asked(self, attribution: Attribution, periods: Periods) -> list[Balance]:
+        """Return the balances that a call falls under in `periods`.
+
+        In a current period a budget always has a balance, at zero before its first call. In a past period it has one
+        only if it stood then: a cap does not reach back.
+        """
+        asked = []
+        for scope in attribution.scopes():
+            for budget in self._budgets.get(scope, ()):
+                key = BalanceKey(scope, budget.window, periods.of(budget.window))
+                balance = self._balances.get(key)
+                if balance is None and key.period == self.periods.of(budget.window):
+                    balance = Balance(key, budget.cap, budget.enforcement, budget.frozen)
+                if balance is not None:
+                    asked.append(balance)
+        return asked
+
+    def _hold(self, balances: Sequence[Balance], amount: Decimal, verdict: Admitted) -> list[Balance]:
+        strained = {balance.key for balance in verdict.strained}
+        return [
+            self._put(
+                balance._replace(
+                    reserved=balance.reserved + amount,
+                    would_deny_count=balance.would_deny_count + (balance.key in strained),
+                )
+            )
+            for balance in balances
+        ]
+
+    def _settle(self, held: Reservation, cost: Decimal, freed: Decimal, kind: ExcessKind) -> list[Balance]:
+        """Move `cost` to spent and take `freed` from reserved, recording what goes beyond a cap."""
+        settled = []
+        for balance in self._asked(held.attribution, held.periods):
+            after = balance._replace(spent=balance.spent + cost, reserved=balance.reserved - freed)
+            beyond = after.used - after.cap - after.excess
+            if beyond > ZERO and after.enforcement is Enforcement.ENFORCE:
+                self.changes.excesses.append(Excess(after.key, kind, beyond, held.reservation_id))
+                after = after._replace(excess=after.excess + beyond)
+            settled.append(self._put(after))
+        return settled
+
+    def _end(self, held: Reservation, state: ReservationState, ended_by: str, charge: Decimal) -> Held:
+        balances = self._settle(held, charge, held.amount, ExcessKind.OVERAGE)
+        return Held(self._change(held._replace(charged=charge, **self._ended(state, ended_by))), balances)
+
+    def _ended(self, state: ReservationState, ended_by: str) -> dict[str, object]:
+        return {"state": state, "ended_at": self.now, "ended_by": f"{ended_by}@{self._owner}"}
+
+    def _put(self, balance: Balance) -> Balance:
+        self._balances[balance.key] = self.changes.balances[balance.key] = balance
+        return balance
+
+    def _change(self, reservation: Reservation) -> Reservation:
+        reservation_id = reservation.reservation_id
+        written = self.changes.made if reservation_id in self.changes.made else self.changes.changed
+        self._reservations[reservation_id] = written[reservation_id] = reservation
+        return reservation
+
+    def _in_currency(self, money: Money) -> Decimal:
+        if money.currency and money.currency != self.organization.currency:
+            raise errors.CurrencyMismatch(
+                organization=self.organization.organization, currency=self.organization.currency, given=money.currency
+            )
+        return money.amount
+
+    def _estimate(self, estimate: Money | Tokens, agent_type: str) -> tuple[Decimal | None, str]:
+        if isinstance(estimate, Money):
+            return self._in_currency(estimate), ""
+        priced = self._prices.estimate(
+            model=estimate.model, agent_type=agent_type, tokens=estimate.counts, at=self.now
+        )
+        return (None, "") if priced is None else (priced.amount, priced.price_version)
+
+    def _cost(self, cost: Money | Tokens, held: Reservation) -> tuple[Decimal, str, str]:
+        """Return the cost, its model and its price version."""
+        if isinstance(cost, Money):
+            return self._in_currency(cost), held.model, ""
+        model = cost.model or held.model
+        priced = self._prices.settle(
+            model=model, agent_type=held.attribution.agent_type, tokens=cost.counts, at=self.now
+        )
+        if priced is None:
+            raise errors.UnpricedModel(model=model)
+        return priced.amount, model, priced.price_version
+
+    def _denial(
+        self,
+        reservation_id: str,
+        attribution: Attribution,
+        model: str,
+        denied: Denied,
+        requested: Decimal | None,
+        balances: Sequence[Balance],
+    ) -> Denial:
+        return Denial(
+            reservation_id=reservation_id,
+            attribution=attribution,
+            model=model,
+            denied=denied,
+            requested=ZERO if requested is None else requested,
+            message=explain(denied, requested, model, self.organization.currency),
+            balances=balances,
+            denied_at=self.now,
+        )
+
+    def _entry(self, held: Reservation, kind: ExecutionKind, cost: Decimal, outcome: Outcome) -> Execution:
+        return Execution(
+            reservation_id=held.reservation_id,
+            kind=kind,
+            attribution=held.attribution,
+            periods=held.periods,
+            committed_at=self.now,
+            cost=cost,
+            reserved_amount=held.amount,
+            outcome=outcome,
+            model=held.model,
+            price_version=held.price_version,
+            labels=held.labels,
+            late=kind is ExecutionKind.REVERSAL,
+        )
+
+    def _execution(
+        self, held: Reservation, command: Commit, cost: Decimal, model: str, price_version: str
+    ) -> Execution:
+        entry = self._entry(held, ExecutionKind.COMMIT, cost, command.outcome)
+        entry = entry._replace(
+            model=model,
+            price_version=price_version,
+            metrics=command.metrics,
+            labels={**held.labels, **command.labels} if command.labels else held.labels,
+            late=held.late,
+        )
+        if isinstance(command.cost, Money):
+            return entry
+        counts = command.cost.counts
+        return entry._replace(
+            input_tokens=counts.input_tokens,
+            cached_input_tokens=counts.cached_input_tokens,
+            cache_write_input_tokens=counts.cache_write_input_tokens,
+            output_tokens=counts.output_tokens,
+        )
+
+
+def headroom_is_due(denial: Denial) -> bool:
+    """Tell whether the denial has to say when held money can come back."""
+    return denial.denied.reason is DenialReason.HEADROOM_HELD
+
+

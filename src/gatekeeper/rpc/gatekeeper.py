@@ -1,0 +1,145 @@
+"""Which RPCs do agents and admins call?"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeVar
+
+from gatekeeper.domain.caps import SetCap
+from gatekeeper.domain.commands import TTL_DEFAULT, Commit, Extend, Release, Reserve
+from gatekeeper.domain.ledger import Committed, Denial, Held
+from gatekeeper.domain.periods import Window
+from gatekeeper.domain.reservation import Outcome
+from gatekeeper.services.batch import Answer
+from gatekeeper.services.budgets import Budgets
+from gatekeeper.services.gate import Gate
+from gatekeeper_client.ids import new_reservation_id
+from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
+
+from .boundary import CallInfo
+from .money import read_money, write_money
+from .translate import (
+    ENFORCEMENT_OF,
+    OUTCOME_OF,
+    WINDOW_OF,
+    overage,
+    read_attribution,
+    read_cost,
+    read_duration,
+    read_estimate,
+    read_metrics,
+    read_scope,
+    write_budget,
+    write_denial,
+    write_execution,
+    write_reservation,
+    write_statuses,
+)
+
+R = TypeVar("R", pb.ReserveResponse, pb.ExtendResponse)
+
+DIGEST_BYTES = 16
+
+
+def _digest(canonical: bytes) -> bytes:
+    return hashlib.blake2b(canonical, digest_size=DIGEST_BYTES).digest()
+
+
+class GatekeeperServicer:
+    """gatekeeper.v1.GatekeeperService, by the gate and the budgets."""
+
+    def __init__(self, gate: Gate, budgets: Budgets) -> None:
+        """Answer by these services."""
+        self._gate = gate
+        self._budgets = budgets
+
+    async def Reserve(self, request: pb.ReserveRequest, info: CallInfo) -> pb.ReserveResponse:
+        """Hold an estimate in every budget of the call, or in none."""
+        command = Reserve(
+            reservation_id=request.reservation_id or new_reservation_id(),
+            attribution=read_attribution(request),
+            estimate=read_estimate(request),
+            ttl=read_duration(request.ttl) if request.HasField("ttl") else TTL_DEFAULT,
+            digest=_digest(info.canonical),
+            labels=dict(request.labels),
+            validate_only=request.validate_only,
+        )
+        answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
+        return _admission(pb.ReserveResponse, answer)
+
+    async def Commit(self, request: pb.CommitRequest, info: CallInfo) -> pb.CommitResponse:
+        """Record the real cost and end the hold."""
+        command = Commit(
+            reservation_id=request.reservation_id,
+            cost=read_cost(request),
+            outcome=OUTCOME_OF.get(request.outcome, Outcome.SUCCEEDED),
+            digest=_digest(info.canonical),
+            metrics=read_metrics(request),
+            labels=dict(request.labels),
+        )
+        answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
+        committed, organization = answer.verdict, answer.organization
+        assert isinstance(committed, Committed)
+        held, execution = committed.reservation, committed.execution
+        assert execution is not None
+        return pb.CommitResponse(
+            reservation=write_reservation(held, organization),
+            execution=write_execution(execution, organization),
+            overage_amount=write_money(overage(held.amount, execution.cost), organization.currency),
+            late=held.late,
+            budgets=write_statuses(committed.balances, organization.currency),
+        )
+
+    async def Release(self, request: pb.ReleaseRequest, info: CallInfo) -> pb.ReleaseResponse:
+        """Give the whole hold back."""
+        command = Release(reservation_id=request.reservation_id)
+        answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
+        held, organization = answer.verdict, answer.organization
+        assert isinstance(held, Held)
+        return pb.ReleaseResponse(
+            reservation=write_reservation(held.reservation, organization),
+            budgets=write_statuses(held.balances, organization.currency),
+        )
+
+    async def Extend(self, request: pb.ExtendRequest, info: CallInfo) -> pb.ExtendResponse:
+        """Prolong the hold, raise it, or both."""
+        command = Extend(
+            reservation_id=request.reservation_id,
+            ttl=read_duration(request.ttl) if request.HasField("ttl") else None,
+            amount=read_money(request.amount, "amount") if request.HasField("amount") else None,
+        )
+        answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
+        return _admission(pb.ExtendResponse, answer)
+
+    async def GetStatus(self, request: pb.GetStatusRequest, _info: CallInfo) -> pb.GetStatusResponse:
+        """Tell how budgets stand."""
+        scopes = [read_scope(scope, f"scopes[{index}]") for index, scope in enumerate(request.scopes)]
+        status = await self._budgets.status(request.organization, scopes, request.period)
+        return pb.GetStatusResponse(
+            can_execute=status.can_execute, budgets=write_statuses(status.balances, status.organization.currency)
+        )
+
+    async def SetCap(self, request: pb.SetCapRequest, _info: CallInfo) -> pb.SetCapResponse:
+        """Set a budget."""
+        command = SetCap(
+            scope=read_scope(request.scope, "scope"),
+            window=WINDOW_OF.get(request.window, Window.MONTH),
+            cap=read_money(request.cap, "cap") if request.HasField("cap") else None,
+            enforcement=ENFORCEMENT_OF.get(request.enforcement),
+            thresholds=tuple(request.thresholds),
+            frozen=request.frozen if request.HasField("frozen") else None,
+            reason=request.reason,
+            etag=request.etag,
+        )
+        set_now = await self._budgets.set_cap(request.organization, command)
+        return pb.SetCapResponse(budget=write_budget(set_now.budget, set_now.balance, set_now.organization.currency))
+
+
+def _admission(response: type[R], answer: Answer) -> R:
+    """Write an admission verdict, which Reserve and Extend share."""
+    verdict, organization = answer.verdict, answer.organization
+    budgets = write_statuses(verdict.balances, organization.currency)
+    if isinstance(verdict, Denial):
+        return response(denial=write_denial(verdict, organization.currency), budgets=budgets)
+    assert isinstance(verdict, Held)
+    return response(reservation=write_reservation(verdict.reservation, organization), budgets=budgets)

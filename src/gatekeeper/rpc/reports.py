@@ -1,0 +1,82 @@
+"""Which RPCs do dashboards, reports and auditors call?"""
+
+from __future__ import annotations
+
+from gatekeeper.domain.budget import Scope, ScopeKind
+from gatekeeper.domain.errors import InvalidField
+from gatekeeper.domain.periods import Window
+from gatekeeper.services.budgets import Budgets
+from gatekeeper.services.reports import Reports
+from gatekeeper_client.v1 import report_service_pb2 as pb
+
+from .boundary import CallInfo
+from .paging import page_size, read_instant, read_token, write_token
+from .translate import (
+    EXECUTION_KIND_OF,
+    OUTCOME_OF,
+    SCOPE_KIND_OF,
+    STATE_OF,
+    write_budget,
+    write_execution,
+    write_reservation,
+)
+
+
+class ReportServicer:
+    """gatekeeper.v1.ReportService, by the reports and the budgets."""
+
+    def __init__(self, reports: Reports, budgets: Budgets) -> None:
+        """Answer by these services."""
+        self._reports = reports
+        self._budgets = budgets
+
+    async def ListBudgets(self, request: pb.ListBudgetsRequest, _info: CallInfo) -> pb.ListBudgetsResponse:
+        """List an organization's budgets."""
+        size = page_size(request.page_size)
+        position = read_token(request, 3)
+        standings = await self._budgets.page(
+            request.organization, SCOPE_KIND_OF.get(request.scope_kind), position and _budget_key(position), size + 1
+        )
+        more = len(standings) > size
+        standings = standings[:size]
+        last = standings[-1].budget if more else None
+        return pb.ListBudgetsResponse(
+            budgets=[write_budget(s.budget, s.balance, s.organization.currency) for s in standings],
+            next_page_token=write_token(request, last and (*last.scope, last.window)),
+        )
+
+    async def ListReservations(
+        self, request: pb.ListReservationsRequest, _info: CallInfo
+    ) -> pb.ListReservationsResponse:
+        """List an organization's reservations, newest first."""
+        filters = {name: getattr(request, name) for name in ("department", "campaign", "agent", "run")}
+        filters["state"] = STATE_OF.get(request.state, "")
+        position = read_token(request, 2)
+        after = None if position is None else (read_instant(position[0]), position[1])
+        page = await self._reports.reservations(request.organization, filters, after, page_size(request.page_size))
+        return pb.ListReservationsResponse(
+            reservations=[write_reservation(held, page.organization) for held in page.entries],
+            next_page_token=write_token(request, page.after),
+        )
+
+    async def ListExecutions(self, request: pb.ListExecutionsRequest, _info: CallInfo) -> pb.ListExecutionsResponse:
+        """List an organization's billing log, newest first."""
+        names = ("department", "campaign", "agent", "run", "model")
+        filters = {name: getattr(request, name) for name in names}
+        filters["period"] = "" if request.period == Window.TOTAL.lower() else request.period
+        filters["outcome"] = OUTCOME_OF.get(request.outcome, "")
+        filters["kind"] = EXECUTION_KIND_OF.get(request.kind, "")
+        position = read_token(request, 3)
+        after = None if position is None else (read_instant(position[0]), position[1], position[2])
+        page = await self._reports.executions(request.organization, filters, after, page_size(request.page_size))
+        return pb.ListExecutionsResponse(
+            executions=[write_execution(entry, page.organization) for entry in page.entries],
+            next_page_token=write_token(request, page.after),
+        )
+
+
+def _budget_key(position: list[str]) -> tuple[Scope, Window]:
+    try:
+        return Scope(ScopeKind(position[0]), position[1]), Window(position[2])
+    except ValueError as error:
+        raise InvalidField(field="page_token", problem="is not one that this server made") from error

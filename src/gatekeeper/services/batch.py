@@ -1,0 +1,182 @@
+"""How is a batch of calls settled? In one transaction under the organization's lock: read, decide, write, commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import psycopg
+
+from gatekeeper.domain import errors
+from gatekeeper.domain.budget import ORGANIZATION, Budget, Scope
+from gatekeeper.domain.commands import Command, Reserve
+from gatekeeper.domain.ledger import Committed, Denial, Ledger, Organization, Verdict, headroom_is_due
+from gatekeeper.domain.periods import TOTAL, Periods, Window, periods_at
+from gatekeeper.storage import books as storage
+from gatekeeper.storage.connections import Connection, wrap_errors
+
+from .prices import Prices
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A command on its way through the gate.
+
+    `expired_at` is the event loop's time after which its caller no longer waits; infinite without a deadline.
+    """
+
+    command: Command
+    verdict: asyncio.Future[Answer]
+    expired_at: float = field(default=float("inf"))
+
+    def is_wanted(self, now: float) -> bool:
+        """Tell whether somebody still waits for the verdict."""
+        return not self.verdict.done() and now < self.expired_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A verdict, and whose books it is about."""
+
+    organization: Organization
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a batch has to know beside the books: settings of this process."""
+
+    owner: str
+    monthly_budget: Decimal
+    auto_provision: bool
+    prices: Prices
+
+
+Result = Answer | errors.GatekeeperError
+
+
+async def settle(
+    connection: Connection, organization: str, calls: Sequence[Call], rules: Rules, periods: Periods
+) -> tuple[list[Result], Periods]:
+    """Settle `calls` in order, in one transaction; return a result for each, and the periods that were current.
+
+    `periods` are the expected ones; a wrong guess costs one more round trip.
+
+    Raises psycopg.Error where nothing was written, and `DatabaseUnavailable` where that is not known.
+    """
+    commands = [call.command for call in calls]
+    scopes = {scope for command in commands if isinstance(command, Reserve) for scope in command.attribution.scopes()}
+    books = await _open(connection, organization, commands, scopes, periods, rules)
+    if books is None:
+        await connection.execute("ROLLBACK")
+        return [_unknown(organization, command) for command in commands], periods
+    assert books.organization is not None
+    current = periods_at(books.now, ZoneInfo(books.organization.time_zone))
+    if current != periods:
+        await storage.read_budgets(connection, organization, books, scopes, _names(current))
+    prices = rules.prices.known(books.organization) or await rules.prices.load(connection, books.organization)
+    ledger = Ledger(
+        organization=books.organization,
+        now=books.now,
+        periods=current,
+        prices=prices,
+        owner=rules.owner,
+        budgets=books.budgets.values(),
+        balances=books.balances,
+        reservations=books.reservations,
+    )
+    clock = asyncio.get_running_loop().time()
+    results = [_apply(ledger, call, clock) for call in calls]
+    await _look_up(connection, organization, ledger, results)
+    if not any(isinstance(result, Answer) and _is_real(call) for call, result in zip(calls, results, strict=True)):
+        await connection.execute("ROLLBACK")
+        return results, current
+    with wrap_errors():
+        await storage.close_books(connection, organization, ledger.changes)
+    return results, current
+
+
+async def _open(
+    connection: Connection,
+    organization: str,
+    commands: Sequence[Command],
+    scopes: set[Scope],
+    periods: Periods,
+    rules: Rules,
+) -> storage.Books | None:
+    """Open the books; where there are none, and a call may open them, make them first."""
+    ids = [command.reservation_id for command in commands]
+    books = await storage.open_books(
+        connection, organization, scopes=scopes, periods=_names(periods), reservation_ids=ids
+    )
+    if books is not None or not rules.auto_provision:
+        return books
+    if not any(isinstance(command, Reserve) for command in commands):
+        return None
+    await storage.open_organization(connection, organization, monthly_budget(rules.monthly_budget))
+    return await storage.open_books(
+        connection, organization, scopes=scopes, periods=_names(periods), reservation_ids=ids, begin=False
+    )
+
+
+def _is_real(call: Call) -> bool:
+    return not (isinstance(call.command, Reserve) and call.command.validate_only)
+
+
+def monthly_budget(cap: Decimal) -> Budget:
+    """Return the budget that a new organization gets."""
+    return Budget(scope=ORGANIZATION, window=Window.MONTH, cap=cap)
+
+
+def guess_periods(periods: Periods | None) -> Periods:
+    """Return the periods to expect: those seen last, or else those of UTC."""
+    return periods or periods_at(datetime.now(UTC), UTC)
+
+
+def _names(periods: Periods) -> list[str]:
+    return [periods.day, periods.month, TOTAL]
+
+
+def _unknown(organization: str, command: Command) -> errors.NotFound:
+    if isinstance(command, Reserve):
+        return errors.OrganizationNotFound(organization=organization)
+    return errors.ReservationNotFound(reservation_id=command.reservation_id)
+
+
+def _apply(ledger: Ledger, call: Call, clock: float) -> Result:
+    if not call.is_wanted(clock):
+        return errors.DeadlineExceeded()
+    try:
+        return Answer(organization=ledger.organization, verdict=ledger.apply(call.command))
+    except errors.GatekeeperError as error:
+        return error
+
+
+async def _look_up(connection: Connection, organization: str, ledger: Ledger, results: list[Result]) -> None:
+    """Complete the rare answers that need more than the books: when holds end, and what an earlier commit recorded."""
+    ended = [*ledger.changes.changed]
+    found: dict[object, datetime | None] = {}
+    for index, result in enumerate(results):
+        if not isinstance(result, Answer):
+            continue
+        match result.verdict:
+            case Denial() as denial if headroom_is_due(denial) and denial.denied.balance is not None:
+                key = denial.denied.balance.key
+                if key not in found:
+                    found[key] = await storage.earliest_expiry(connection, organization, key, ended)
+                denial.headroom_at = ledger.earliest_expiry(key, found[key])
+            case Committed(reservation, None, balances):
+                execution = ledger.execution_of(reservation.reservation_id) or await storage.find_execution(
+                    connection, organization, reservation.reservation_id
+                )
+                verdict = Committed(reservation, execution, balances)
+                results[index] = Answer(organization=result.organization, verdict=verdict)
+
+
+def is_about_one_call(error: psycopg.Error) -> bool:
+    """Tell whether an error may be the fault of one call of a batch: its statement was refused, not the database lost."""
+    return isinstance(error, psycopg.DataError | psycopg.IntegrityError | psycopg.ProgrammingError)

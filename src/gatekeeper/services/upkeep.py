@@ -1,0 +1,89 @@
+"""What does the server do by itself? It ends overdue holds, probes the database, and reads new price books."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from gatekeeper.domain.commands import Expire
+from gatekeeper.domain.errors import GatekeeperError
+from gatekeeper.storage import books, schema
+from gatekeeper.storage.connections import Pool, wrap_errors
+
+from .gate import Gate
+from .prices import Prices
+
+log = structlog.get_logger(__name__)
+
+# Overdue holds that one sweep ends, and how many of one organization: as much as the lanes settle within a second.
+SWEEP_MAX = 4096
+SWEEP_PER_ORGANIZATION = 1024
+
+
+async def sweep(gate: Gate, reads: Pool) -> int:
+    """End overdue holds, each in its organization's lane; return how many were found.
+
+    Several processes may find the same hold: it ends once, whoever comes first.
+    """
+    with wrap_errors():
+        async with reads.connection() as connection:
+            found = await books.overdue(connection, per_organization=SWEEP_PER_ORGANIZATION, limit=SWEEP_MAX)
+    calls = [
+        gate.submit(organization, Expire(reservation_id=reservation_id))
+        for organization, reservation_ids in found.items()
+        for reservation_id in reservation_ids
+    ]
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(result, BaseException) and not isinstance(result, GatekeeperError):
+            raise result
+    return len(calls)
+
+
+async def sweep_forever(gate: Gate, reads: Pool, interval_s: float) -> None:
+    """Sweep at every interval, and at once again while there is more than one sweep ends."""
+    while True:
+        try:
+            found = await sweep(gate, reads)
+        except GatekeeperError as error:
+            log.warning("sweep.failed", reason=str(error))
+            found = 0
+        except Exception:
+            log.exception("sweep.failed")
+            found = 0
+        if found < SWEEP_PER_ORGANIZATION:
+            await asyncio.sleep(interval_s)
+
+
+async def probe(gate: Gate, pool: Pool, prices: Prices) -> dict[str, bool]:
+    """Return the parts of readiness by name, and let the gate know whether the database answers."""
+    try:
+        with wrap_errors():
+            async with pool.connection() as connection:
+                await connection.execute("SELECT 1")
+                gate.reachable = True
+                schema_known = await schema.current_revision(connection) == schema.REVISION
+                await prices.refresh(connection)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer as it should
+        log.warning("database.away", reason=type(error).__name__)
+        gate.reachable = False
+        return {"database": False, "schema": False}
+    return {"database": True, "schema": schema_known}
+
+
+async def probe_forever(
+    probe_once: Callable[[], Awaitable[dict[str, bool]]],
+    report: Callable[[dict[str, bool]], Awaitable[None]],
+    interval_s: float,
+    timeout_s: float,
+) -> None:
+    """Probe at every interval, and report what was found; a probe that hangs counts as a database that is away."""
+    while True:
+        try:
+            async with asyncio.timeout(timeout_s):
+                parts = await probe_once()
+        except TimeoutError:
+            parts = {"database": False, "schema": False}
+        await report(parts)
+        await asyncio.sleep(interval_s)

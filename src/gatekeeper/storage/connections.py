@@ -1,0 +1,103 @@
+"""How is the database reached, and what do its errors mean to us?"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from gatekeeper.domain.errors import DatabaseUnavailable
+
+Connection: TypeAlias = AsyncConnection[TupleRow]
+Pool: TypeAlias = AsyncConnectionPool[Connection]
+
+# How long a call waits for a connection before it is told that the database is away.
+POOL_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 2
+
+# The hot path's statements are prepared while tables may still be empty. Their plans must not be the ones that suit an
+# empty table: every one of them has an index. JIT costs more than any of these statements.
+HOT_PATH = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+# A statement of the hot path that takes longer is in trouble; it must not hold the organization's lock.
+HOT_STATEMENT_TIMEOUT_S = 10
+HOT_LOCK_TIMEOUT_S = 5
+REPORT_STATEMENT_TIMEOUT_S = 60
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Tell whether the error is about the database or the way to it, not about what was asked."""
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout):
+        return True
+    return isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.ReadOnlySqlTransaction)
+
+
+@contextmanager
+def wrap_errors() -> Iterator[None]:
+    """Turn an error about the database into `DatabaseUnavailable`; let those about the statement through."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_lost(error):
+            raise DatabaseUnavailable from error
+        raise
+
+
+def _options(statement_timeout_s: int, **settings: str) -> str:
+    settings |= {
+        "statement_timeout": f"{statement_timeout_s}s",
+        "lock_timeout": f"{HOT_LOCK_TIMEOUT_S}s",
+        "idle_in_transaction_session_timeout": f"{statement_timeout_s}s",
+        "TimeZone": "UTC",
+    }
+    return "; ".join(f"SET {name} = '{value}'" for name, value in settings.items())
+
+
+@asynccontextmanager
+async def open_pool(database_url: str, *, name: str, size_max: int, hot: bool) -> AsyncIterator[Pool]:
+    """Open a pool of autocommit connections; `hot` for the hot path, else for reads of any size.
+
+    It opens without a database too, and finds it when it comes.
+    """
+    settings = _options(HOT_STATEMENT_TIMEOUT_S, **HOT_PATH) if hot else _options(REPORT_STATEMENT_TIMEOUT_S)
+
+    async def configure(connection: Connection) -> None:
+        await connection.execute(settings)
+
+    pool: Pool = AsyncConnectionPool(
+        database_url,
+        name=name,
+        min_size=1,
+        max_size=size_max,
+        timeout=POOL_TIMEOUT_S,
+        reconnect_timeout=POOL_TIMEOUT_S,
+        configure=configure,
+        open=False,
+        kwargs={
+            "autocommit": True,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": f"gatekeeper-{name}",
+            # A dead peer is noticed within seconds, not after the kernel's two hours.
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+        },
+    )
+    async with pool:
+        yield pool
+
+
+def first(row: TupleRow | None) -> Any:
+    """Return the only value of a row that is sure to be there."""
+    assert row is not None
+    return row[0]

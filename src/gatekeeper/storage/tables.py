@@ -1,0 +1,271 @@
+"""Which tables are there? The migrations create them; a test holds both together.
+
+Every primary key begins with the organization, so that a distributed PostgreSQL can keep an organization's rows in
+one place. There are no foreign keys between the tables of the hot path: all of them are written in the transaction
+that holds the organization's row lock, `gatekeeper verify` checks what they would promise, and their triggers would
+cost more than the writes themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData(
+    naming_convention={"pk": "%(table_name)s_pkey", "ck": "%(table_name)s_%(constraint_name)s", "ix": "%(table_name)s_%(column_0_N_name)s_idx"}
+)
+
+MONEY = Numeric(28, 9)
+SCOPE_KINDS = "scope_kind IN ('ORGANIZATION', 'DEPARTMENT', 'CAMPAIGN', 'AGENT', 'RUN')"
+WINDOWS = "budget_window IN ('DAY', 'MONTH', 'TOTAL')"
+ENFORCEMENTS = "enforcement IN ('ENFORCE', 'WARN', 'SHADOW')"
+ORGANIZATION_SCOPE = "(scope_kind = 'ORGANIZATION') = (scope_id = '')"
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _instant(name: str, **options: Any) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), **{"nullable": False, **options})
+
+
+def _money(name: str, **options: Any) -> Column[Any]:
+    return Column(name, MONEY, **{"nullable": False, **options})
+
+
+def _attribution() -> list[Column[str]]:
+    return [_text(name) for name in ("department", "campaign", "agent", "run", "agent_type", "task", "model")]
+
+
+def _labels() -> Column[Any]:
+    return Column("labels", JSONB, nullable=False, server_default=text("'{}'"))
+
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("organization", Text, primary_key=True),
+    Column("currency", CHAR(3), nullable=False, server_default="USD"),
+    Column("time_zone", Text, nullable=False, server_default="UTC"),
+    Column("expiry_policy", Text, nullable=False, server_default="RELEASE"),
+    Column("known_scopes", Boolean, nullable=False, server_default=text("false")),
+    _text("price_version"),
+    _instant("created_at", server_default=func.now()),
+    CheckConstraint("organization <> ''", name="named"),
+    CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso_4217"),
+    CheckConstraint("expiry_policy IN ('RELEASE', 'CHARGE')", name="expiry_policy_known"),
+    comment="One row for each organization. Its lock is the lock on all of the organization's books.",
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("organization", Text),
+    Column("scope_kind", Text),
+    Column("scope_id", Text),
+    Column("budget_window", Text),
+    _money("cap"),
+    Column("enforcement", Text, nullable=False),
+    Column("thresholds", ARRAY(Integer), nullable=False),
+    Column("frozen", Boolean, nullable=False, server_default=text("false")),
+    Column("revision", BigInteger, nullable=False, server_default=text("1")),
+    _text("reason"),
+    _instant("updated_at", server_default=func.now()),
+    PrimaryKeyConstraint("organization", "scope_kind", "scope_id", "budget_window"),
+    CheckConstraint("cap >= 0", name="cap_not_negative"),
+    CheckConstraint(SCOPE_KINDS, name="scope_kind_known"),
+    CheckConstraint(ORGANIZATION_SCOPE, name="only_organization_has_no_id"),
+    CheckConstraint(WINDOWS, name="window_known"),
+    CheckConstraint(ENFORCEMENTS, name="enforcement_known"),
+    comment="A cap on one scope over one window, standing until changed.",
+)
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("organization", Text),
+    Column("scope_kind", Text),
+    Column("scope_id", Text),
+    Column("budget_window", Text),
+    Column("period", Text),
+    _money("cap"),
+    Column("enforcement", Text, nullable=False),
+    _money("reserved", server_default=text("0")),
+    _money("spent", server_default=text("0")),
+    _money("excess", server_default=text("0")),
+    Column("would_deny_count", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("organization", "scope_kind", "scope_id", "budget_window", "period"),
+    CheckConstraint("reserved >= 0", name="reserved_not_negative"),
+    CheckConstraint("spent >= 0", name="spent_not_negative"),
+    CheckConstraint("excess >= 0", name="excess_not_negative"),
+    CheckConstraint("enforcement <> 'ENFORCE' OR spent + reserved <= cap + excess", name="within_cap"),
+    CheckConstraint(SCOPE_KINDS, name="scope_kind_known"),
+    CheckConstraint(WINDOWS, name="window_known"),
+    CheckConstraint(ENFORCEMENTS, name="enforcement_known"),
+    comment="How one period of a budget stands: the sum of its open holds and of its executions.",
+    # Room on the page for new versions of the few rows that change with every batch.
+    postgresql_with={"fillfactor": 50},
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("organization", Text),
+    Column("reservation_id", Text),
+    *_attribution(),
+    _money("amount"),
+    Column("state", Text, nullable=False),
+    Column("day", Text, nullable=False),
+    Column("month", Text, nullable=False),
+    _instant("created_at"),
+    _instant("expires_at"),
+    _instant("ended_at", nullable=True),
+    _text("ended_by"),
+    Column("owner", Text, nullable=False),
+    Column("request_digest", LargeBinary, nullable=False),
+    Column("commit_digest", LargeBinary, nullable=False, server_default=text("''")),
+    _text("price_version"),
+    Column("would_deny", Boolean, nullable=False, server_default=text("false")),
+    _money("charged", server_default=text("0")),
+    _money("committed", nullable=True),
+    Column("late", Boolean, nullable=False, server_default=text("false")),
+    _labels(),
+    PrimaryKeyConstraint("organization", "reservation_id"),
+    CheckConstraint("amount >= 0", name="amount_not_negative"),
+    CheckConstraint("state IN ('HELD', 'COMMITTED', 'RELEASED', 'EXPIRED')", name="state_known"),
+    CheckConstraint("(state = 'HELD') = (ended_at IS NULL)", name="ended_once"),
+    CheckConstraint("state <> 'COMMITTED' OR committed IS NOT NULL", name="committed_at_a_cost"),
+    CheckConstraint("committed IS NULL OR state = 'COMMITTED' OR late", name="late_when_ended_before"),
+    CheckConstraint("committed >= 0", name="committed_not_negative"),
+    CheckConstraint("charged = 0 OR (state = 'EXPIRED' AND charged = amount)", name="charged_on_expiry"),
+    CheckConstraint("expires_at > created_at", name="expires_later"),
+    comment="Holds on money, open and ended.",
+)
+Index("reservations_open_idx", reservations.c.organization, reservations.c.expires_at, postgresql_where=text("state = 'HELD'"))
+Index("reservations_newest_idx", reservations.c.organization, reservations.c.created_at, reservations.c.reservation_id)
+Index("reservations_id_idx", reservations.c.reservation_id)
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("organization", Text),
+    Column("reservation_id", Text),
+    Column("kind", Text),
+    *_attribution(),
+    Column("day", Text, nullable=False),
+    Column("month", Text, nullable=False),
+    _instant("committed_at"),
+    _money("cost"),
+    _money("reserved_amount"),
+    Column("outcome", Text, nullable=False),
+    *(
+        Column(name, BigInteger, nullable=False, server_default=text("0"))
+        for name in ("input_tokens", "cached_input_tokens", "cache_write_input_tokens", "output_tokens")
+    ),
+    _text("price_version"),
+    Column("quality_score", Double),
+    Column("impact_score", Double),
+    Column("conversions", BigInteger, nullable=False, server_default=text("0")),
+    _money("revenue", server_default=text("0")),
+    Column("latency", Interval),
+    Column("late", Boolean, nullable=False, server_default=text("false")),
+    _labels(),
+    PrimaryKeyConstraint("organization", "reservation_id", "kind"),
+    CheckConstraint("kind IN ('COMMIT', 'EXPIRY_CHARGE', 'REVERSAL')", name="kind_known"),
+    CheckConstraint("(kind = 'REVERSAL') = (cost < 0)", name="only_reversals_are_negative"),
+    CheckConstraint("outcome IN ('SUCCEEDED', 'FAILED', 'CANCELLED', 'UNKNOWN')", name="outcome_known"),
+    CheckConstraint(
+        "input_tokens >= 0 AND output_tokens >= 0 AND cached_input_tokens >= 0 AND cache_write_input_tokens >= 0"
+        " AND cached_input_tokens + cache_write_input_tokens <= input_tokens",
+        name="tokens_add_up",
+    ),
+    comment="The billing log: written once, never changed.",
+)
+Index("executions_newest_idx", executions.c.organization, executions.c.committed_at, executions.c.reservation_id, executions.c.kind)
+for _scope in ("department", "campaign", "agent"):
+    Index(
+        f"executions_{_scope}_idx",
+        executions.c.organization,
+        executions.c[_scope],
+        executions.c.month,
+        postgresql_where=text(f"{_scope} <> ''"),
+    )
+Index("executions_run_idx", executions.c.organization, executions.c.run, postgresql_where=text("run <> ''"))
+
+excesses = Table(
+    "excesses",
+    metadata,
+    Column("organization", Text),
+    Column("excess_id", BigInteger, Identity(always=True)),
+    Column("scope_kind", Text, nullable=False),
+    Column("scope_id", Text, nullable=False),
+    Column("budget_window", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    _money("amount"),
+    _text("reservation_id"),
+    _instant("recorded_at"),
+    PrimaryKeyConstraint("organization", "excess_id"),
+    CheckConstraint("kind IN ('OVERAGE', 'LATE_COMMIT', 'CAP_CHANGED')", name="kind_known"),
+    CheckConstraint("amount > 0", name="amount_positive"),
+    comment="Why, and by how much more, an enforced budget may stand above its cap.",
+)
+
+denials = Table(
+    "denials",
+    metadata,
+    Column("organization", Text),
+    Column("denial_id", BigInteger, Identity(always=True)),
+    Column("reservation_id", Text, nullable=False),
+    *_attribution(),
+    Column("reason", Text, nullable=False),
+    Column("scope_kind", Text),
+    Column("scope_id", Text),
+    Column("budget_window", Text),
+    Column("period", Text),
+    _money("requested"),
+    _money("shortfall"),
+    _instant("headroom_at", nullable=True),
+    _instant("denied_at"),
+    PrimaryKeyConstraint("organization", "denial_id"),
+    CheckConstraint(
+        "reason IN ('UNPRICED_MODEL', 'BUDGET_FROZEN', 'OUT_OF_BUDGET', 'HEADROOM_HELD')", name="reason_known"
+    ),
+    comment="Calls that were not admitted. They cost nothing.",
+)
+Index("denials_newest_idx", denials.c.organization, denials.c.denied_at)
+
+price_books = Table(
+    "price_books",
+    metadata,
+    Column("organization", Text),
+    Column("version", Text),
+    Column("document", JSONB, nullable=False),
+    _instant("created_at", server_default=func.now()),
+    Column("sequence", BigInteger, Identity(always=True), nullable=False),
+    PrimaryKeyConstraint("organization", "version"),
+    comment="Price books by version; those with an empty organization are for everyone, the newest in force.",
+)

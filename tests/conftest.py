@@ -1,0 +1,157 @@
+"""What do tests stand on? A real PostgreSQL for each worker, a fresh database for each test, real server processes.
+
+After each test that used a database, its books are verified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings
+
+# Durability is tested where a test asks for a server of its own; everywhere else its price is saved.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
+TRACE = Path(__file__).parents[2] / "shared" / "data" / "claude_code_calls" / "claude_code_calls.csv.gz"
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 20
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """Start the PostgreSQL of this worker."""
+    with tempfile.TemporaryDirectory(prefix="gk-") as folder:
+        with EmbeddedPostgres(EmbeddedSettings(data_dir=Path(folder), options=FAST)) as server:
+            yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """Return the name of a database with schema and price book, to copy from."""
+    from gatekeeper.services import setup
+
+    name = "template_gatekeeper"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    asyncio.run(setup.prepare(url_of(postgres, name)))
+    return name
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """Make a database for one test; verify its books afterwards."""
+    name = f"t_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+        url = url_of(postgres, name)
+        yield url
+        differences = verify(url)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+    assert not differences
+
+
+def verify(url: str) -> list[str]:
+    """Return what the books of a database get wrong."""
+    from gatekeeper.services.verification import verify_books
+
+    return [str(difference) for difference in asyncio.run(verify_books(url)).differences]
+
+
+def url_of(server: EmbeddedPostgres, database: str) -> str:
+    """Return the URL of another database of a server."""
+    return urlunsplit(urlsplit(server.dsn)._replace(path=f"/{database}"))
+
+
+@dataclass(kw_only=True)
+class Server:
+    """A `gatekeeper serve` process."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it as an operator would; return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+
+ServerFactory = Callable[..., Server]
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[ServerFactory]:
+    """Return what starts server processes, which end with the test."""
+    started: list[Server] = []
+
+    def start(*arguments: str, database_url: str | None = None, **environment: str) -> Server:
+        log = (tmp_path / f"server-{len(started)}.log").open("w")
+        command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", *arguments]
+        if database_url is not None:
+            command += ["--database-url", database_url]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=clean | environment, start_new_session=True
+        )
+        log.close()
+        server = Server(process=process, address=_address(process, log.name))
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.terminate()
+    for server in started:
+        try:
+            server.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        if server.process.stdout:
+            server.process.stdout.close()
+
+
+def _address(process: subprocess.Popen[str], log: str) -> str:
+    """Return where a server says that it serves."""
+    assert process.stdout is not None
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        line = process.stdout.readline()
+        if found := re.search(r"serves on (\S+)", line):
+            return found[1]
+        if not line and process.poll() is not None:
+            break
+    process.kill()
+    raise AssertionError(Path(log).read_text())
+
+
+@pytest.fixture
+def server(start_server: ServerFactory, database_url: str) -> Server:
+    """Start one server on the test's database."""
+    return start_server(database_url=database_url)
+
+
+@pytest.fixture(scope="session")
+def trace() -> Path:
+    """Return the file of real calls; skip where it is missing."""
+    if not TRACE.is_file():
+        pytest.skip("the file of real calls is not beside the project")
+    return TRACE
