@@ -17,11 +17,12 @@ import uvloop
 from google.protobuf.empty_pb2 import Empty
 
 from benchmarks.row_lock import SCHEMA, RowLockLedger, row_lock_handler, row_lock_pool
+from gatekeeper.rpc.server import channel_options
+from gatekeeper.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = ()
 POOL_SIZE: Final = 8  # 4 to 8 are equally fast here, 16 is slower: more connections only wait for the lock
 
 
@@ -55,7 +56,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    settings = load_settings()
+    server = grpc.aio.server(options=channel_options(settings.message_bytes_max, settings.concurrent_streams_max))
     server.add_insecure_port(f"127.0.0.1:{arguments.port}")
     if arguments.name == "empty":
         calls = empty_calls()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.duration_pb2 import Duration
 from google.type.money_pb2 import Money
 
-from benchmarks.http2 import framed
+from benchmarks.http2 import PREFIX_BYTES, framed
 from gatekeeper_client.v1 import budget_pb2, gatekeeper_service_pb2, reservation_pb2
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class Call:
         if self.answer is None:
             return self.head
         return self.head + reservation_id + self.tails[number % len(self.tails)]
+
+    def message(self, number: int, reservation_id: bytes) -> bytes:
+        """Return the same without its gRPC prefix."""
+        return self.body(number, reservation_id)[PREFIX_BYTES:]
 
     def admitted(self, message: bytes) -> bool:
         """Tell from the first tag of an answer whether it brings a reservation; an empty call always passes."""

@@ -15,6 +15,7 @@ FRAME_HEAD: Final = struct.Struct(">HBBBI")  # length (16 + 8 bits), type, flags
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS, PADDED = 0x1, 0x1, 0x4, 0x8
 MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
+PREFIX_BYTES: Final = 5  # of a gRPC message: whether it is compressed, and its length
 DEFAULT_WINDOW_BYTES: Final = 65_535
 RECEIVE_WINDOW_BYTES: Final = 2**30  # so that the server never waits for us
 RENEW_AFTER_BYTES: Final = 2**28
@@ -155,7 +156,7 @@ class Wire:
 
     def _ended(self, stream: int, trailer: bytes) -> Answer:
         body = self._messages.pop(stream, None)
-        return Answer(stream, None if body is None else body[5:], trailer)
+        return Answer(stream, None if body is None else body[PREFIX_BYTES:], trailer)
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes, answers: list[Answer]) -> None:
         if kind == WINDOW_UPDATE:

@@ -15,13 +15,12 @@ import socket
 import struct
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
-
-import psutil
 
 from benchmarks.calls import Call, chain, uuid7_text
 from benchmarks.http2 import ConnectionLostError, Wire
+from benchmarks.plan import Plan, Report, cpu_s, processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,39 +30,6 @@ SAMPLE: Final = 64  # one answer in so many is decoded in full
 RECEIVE_BYTES: Final = 2**15  # a larger buffer would be mapped, and faulted in, for each read
 SILENCE_S: Final = 10  # after which the calls still in flight are given up
 TIMEVAL: Final = struct.Struct("@ll")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to send where: for a time, or a number of chains when `count` is not zero."""
-
-    port: int
-    chain: str
-    organization: str = ""
-    in_flight: int = 64
-    warm_up_s: float = 0.5
-    seconds: float = 4.0
-    count: int = 0
-    watched: tuple[int, ...] = ()
-
-
-@dataclass(slots=True, kw_only=True)
-class Report:
-    """What was seen between the end of the warm-up and the end; times in milliseconds unless they say otherwise."""
-
-    rate: float = 0.0
-    chains: int = 0
-    p50_ms: float = 0.0
-    p99_ms: float = 0.0
-    max_ms: float = 0.0
-    calls: int = 0
-    admitted: int = 0
-    denied: int = 0
-    errors: int = 0
-    first_error: str = ""
-    elapsed_s: float = 0.0
-    client_us_per_call: float = 0.0
-    watched_us_per_call: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -130,15 +96,16 @@ class Load:
             link.flush()
 
     def _measure(self) -> None:
+        groups = [processes(pid) for pid in self._plan.watched]
         if not self._plan.count:
             self._pump(self._plan.warm_up_s)
             self._report = Report()
             self._latencies_ns.clear()
-        watched_s = self._watched_cpu_s()
+        watched_s = [cpu_s(group) for group in groups]
         begun, own_s = time.perf_counter(), time.process_time()
         self._pump(self._plan.seconds if not self._plan.count else float("inf"))
         elapsed_s, own_s = time.perf_counter() - begun, time.process_time() - own_s
-        ends_s = self._watched_cpu_s()
+        ends_s = [cpu_s(processes(pid)) for pid in self._plan.watched]
         spent_s = [end - begin for begin, end in zip(watched_s, ends_s, strict=True)]
         self._summarize(elapsed_s, own_s, spent_s)
         self._drain()
@@ -212,9 +179,6 @@ class Load:
         self._report.errors += calls
         self._report.first_error = self._report.first_error or reason
 
-    def _watched_cpu_s(self) -> list[float]:
-        return [_tree_cpu_s(pid) for pid in self._plan.watched]
-
     def _summarize(self, elapsed_s: float, own_s: float, watched_s: Sequence[float]) -> None:
         report, taken = self._report, sorted(self._latencies_ns)
         report.elapsed_s = elapsed_s
@@ -226,19 +190,6 @@ class Load:
         per_call = 1e6 / max(report.calls, 1)
         report.client_us_per_call = own_s * per_call
         report.watched_us_per_call = [spent_s * per_call for spent_s in watched_s]
-
-
-def _tree_cpu_s(pid: int) -> float:
-    """Return the processor time that a process and all its descendants have used so far."""
-    root = psutil.Process(pid)
-    spent = 0.0
-    for process in (root, *root.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        spent += times.user + times.system
-    return spent
 
 
 def _readable(trailer: bytes) -> str:

@@ -45,6 +45,6 @@ def _nanos(amount: Decimal | int | str) -> int:
         return int(Decimal(amount).quantize(NANO, context=exact).scaleb(9, context=exact))
     except Inexact:
         msg = f"an amount has at most 9 decimals, not {amount!r}"
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # ValueError is NaN's
         msg = f"an amount is a finite number below 1E+19, not {amount!r}"
     raise ValueError(msg)

@@ -178,8 +178,7 @@ class Client:
         more = True
         while more:
             page = self._call(rpc, request, asked)
-            for entry in entries(page):
-                yield entry
+            yield from entries(page)
             more = turn(request, page)
 
     def _call(self, rpc: grpc.UnaryUnaryMultiCallable[Q, R], request: Q, asked: fields.Call) -> R:

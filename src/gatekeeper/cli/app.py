@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import server
+from . import replay, server
 
 app = typer.Typer(
     name="gatekeeper",
@@ -14,3 +14,4 @@ app = typer.Typer(
 )
 app.command()(server.serve)
 app.command()(server.migrate)
+app.command()(replay.replay)

@@ -15,7 +15,7 @@ from gatekeeper.domain import errors
 from gatekeeper.domain.budget import ORGANIZATION, Budget, Scope
 from gatekeeper.domain.commands import Command, Reserve
 from gatekeeper.domain.ledger import Committed, Denial, Ledger, Organization, Verdict, headroom_is_due
-from gatekeeper.domain.periods import TOTAL, Periods, Window, periods_at
+from gatekeeper.domain.periods import Periods, Window, periods_at
 from gatekeeper.storage import books as storage
 from gatekeeper.storage.connections import Connection, wrap_errors
 
@@ -74,10 +74,9 @@ async def settle(
     if books is None:
         await connection.execute("ROLLBACK")
         return [_unknown(organization, command) for command in commands], periods
-    assert books.organization is not None
     current = periods_at(books.now, ZoneInfo(books.organization.time_zone))
     if current != periods:
-        await storage.read_budgets(connection, organization, books, scopes, _names(current))
+        await storage.read_budgets(connection, organization, books, scopes, current)
     prices = rules.prices.known(books.organization) or await rules.prices.load(connection, books.organization)
     ledger = Ledger(
         organization=books.organization,
@@ -109,18 +108,26 @@ async def _open(
     rules: Rules,
 ) -> storage.Books | None:
     """Open the books; where there are none, and a call may open them, make them first."""
-    ids = [command.reservation_id for command in commands]
-    books = await storage.open_books(
-        connection, organization, scopes=scopes, periods=_names(periods), reservation_ids=ids
-    )
-    if books is not None or not rules.auto_provision:
-        return books
-    if not any(isinstance(command, Reserve) for command in commands):
-        return None
-    await storage.open_organization(connection, organization, monthly_budget(rules.monthly_budget))
-    return await storage.open_books(
-        connection, organization, scopes=scopes, periods=_names(periods), reservation_ids=ids, begin=False
-    )
+    asked = {
+        "scopes": scopes,
+        "periods": periods,
+        "reservation_ids": [command.reservation_id for command in commands],
+        "of_reservations": any(not isinstance(command, Reserve) for command in commands),
+    }
+    books = await storage.open_books(connection, organization, **asked)
+    if books is None and rules.auto_provision and any(isinstance(command, Reserve) for command in commands):
+        await storage.open_organization(connection, organization, monthly_budget(rules.monthly_budget))
+        books = await storage.open_books(connection, organization, **asked, begin=False)
+    if books is not None and not asked["of_reservations"]:
+        await _read_repeated(connection, organization, books, periods)
+    return books
+
+
+async def _read_repeated(connection: Connection, organization: str, books: storage.Books, periods: Periods) -> None:
+    """Read the budgets of reservations that are asked for again, where they are of another period."""
+    for held in books.reservations.values():
+        if held.periods != periods:
+            await storage.read_budgets(connection, organization, books, [*held.attribution.scopes()], held.periods)
 
 
 def _is_real(call: Call) -> bool:
@@ -135,10 +142,6 @@ def monthly_budget(cap: Decimal) -> Budget:
 def guess_periods(periods: Periods | None) -> Periods:
     """Return the periods to expect: those seen last, or else those of UTC."""
     return periods or periods_at(datetime.now(UTC), UTC)
-
-
-def _names(periods: Periods) -> list[str]:
-    return [periods.day, periods.month, TOTAL]
 
 
 def _unknown(organization: str, command: Command) -> errors.NotFound:

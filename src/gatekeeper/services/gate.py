@@ -25,7 +25,6 @@ from .batch import Answer, Call, Result, Rules, guess_periods, is_about_one_call
 
 log = structlog.get_logger(__name__)
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateLimits:
     """What bounds the gate; see the settings of the same names."""
@@ -87,7 +86,7 @@ class Gate:
     async def drain(self) -> None:
         """Wait until every lane is empty."""
         while self._lanes:
-            await asyncio.gather(*(lane.running for lane in self._lanes.values()), return_exceptions=True)
+            await asyncio.gather(*(lane.running for lane in self._lanes.values() if lane.running), return_exceptions=True)
 
 
 class Lane:
@@ -96,7 +95,7 @@ class Lane:
     def __init__(self, gate: Gate, organization: str) -> None:
         """Start with an empty queue."""
         self.organization = organization
-        self.running: asyncio.Task[None] = asyncio.create_task(self._run())
+        self.running: asyncio.Task[None] | None = None
         self._gate = gate
         self._queue: deque[Call] = deque()
         self._periods: Periods | None = None
@@ -109,6 +108,8 @@ class Lane:
             raise errors.DatabaseUnavailable if self._is_stalled() else errors.QueueFull
         self._queue.append(call)
         self._gate.waiting += 1
+        if self.running is None:
+            self.running = asyncio.create_task(self._run())
 
     def _is_stalled(self) -> bool:
         now = asyncio.get_running_loop().time()

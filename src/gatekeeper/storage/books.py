@@ -8,46 +8,58 @@ commits. The lock comes first, so everything read after it is final: nobody else
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Scope
 from gatekeeper.domain.ledger import Changes, Organization
-from gatekeeper.domain.periods import Window
+from gatekeeper.domain.periods import Periods, Window
 from gatekeeper.domain.reservation import Execution, Reservation
 
 from . import rows
 from .connections import Connection, first
+from .roundtrip import Statement, roundtrip
 
 # Locks the organization's row (by its primary key) for as long as the transaction lasts. The clock is read outside
 # the locking query, hence after the lock was granted: instants of an organization follow the order of its lock.
-LOCK = """
+LOCK = Statement(
+    "lock",
+    """
 WITH locked AS MATERIALIZED (
     SELECT organization, currency, time_zone, expiry_policy, known_scopes, price_version
-    FROM organizations WHERE organization = %s FOR NO KEY UPDATE
+    FROM organizations WHERE organization = $1 FOR NO KEY UPDATE
 )
 SELECT clock_timestamp(), locked.* FROM locked
-"""
+""",
+)
 
 # Reads reservations by primary key. No lock: the organization's covers them.
-RESERVATIONS = f"""
-SELECT {rows.RESERVATION_COLUMNS} FROM reservations WHERE organization = %s AND reservation_id = ANY(%s)
-"""
+RESERVATIONS = Statement(
+    "reservations",
+    f"""
+SELECT {rows.RESERVATION_COLUMNS} FROM reservations
+WHERE organization = $1 AND reservation_id = ANY(ARRAY(SELECT json_array_elements_text($2)))
+""",
+)
 
 # Reads the budgets of the asked scopes with their balances in the asked periods, both by primary key. No lock: the
 # organization's covers them. A budget without a balance in such a period comes with NULLs.
-BUDGETS = """
+BUDGETS = Statement(
+    "budgets",
+    """
 SELECT b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.frozen,
        p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count
-FROM (SELECT DISTINCT kind, id FROM unnest(%s::text[], %s::text[]) AS asked(kind, id)) AS s
-JOIN budgets b ON b.organization = %s AND b.scope_kind = s.kind AND b.scope_id = s.id
+FROM json_to_recordset($2) AS s(kind text, id text)
+JOIN budgets b ON b.organization = $1 AND b.scope_kind = s.kind AND b.scope_id = s.id
 LEFT JOIN balances p ON p.organization = b.organization AND p.scope_kind = b.scope_kind AND p.scope_id = b.scope_id
-    AND p.budget_window = b.budget_window AND p.period = ANY(%s)
-"""
+    AND p.budget_window = b.budget_window AND p.period IN ($3, $4, 'total')
+""",
+)
 
 # The same for the scopes and periods of reservations, which only the database knows in the first round trip.
-BUDGETS_OF_RESERVATIONS = """
+BUDGETS_OF_RESERVATIONS = Statement(
+    "budgets_of_reservations",
+    """
 SELECT b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.frozen,
        p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count
 FROM (
@@ -59,12 +71,14 @@ FROM (
         ('AGENT', nullif(r.agent, ''), r.day, r.month),
         ('RUN', nullif(r.run, ''), r.day, r.month)
     ) AS s(kind, id, day, month)
-    WHERE r.organization = %s AND r.reservation_id = ANY(%s) AND s.id IS NOT NULL
+    WHERE r.organization = $1 AND r.reservation_id = ANY(ARRAY(SELECT json_array_elements_text($2)))
+        AND s.id IS NOT NULL
 ) AS s
-JOIN budgets b ON b.organization = %s AND b.scope_kind = s.kind AND b.scope_id = s.id
+JOIN budgets b ON b.organization = $1 AND b.scope_kind = s.kind AND b.scope_id = s.id
 LEFT JOIN balances p ON p.organization = b.organization AND p.scope_kind = b.scope_kind AND p.scope_id = b.scope_id
     AND p.budget_window = b.budget_window AND p.period IN (s.day, s.month, 'total')
-"""
+""",
+)
 
 # Opens an organization that is seen for the first time. Waits for another transaction that does the same.
 OPEN_ORGANIZATION = "INSERT INTO organizations (organization) VALUES (%s) ON CONFLICT DO NOTHING"
@@ -77,44 +91,62 @@ ORDER BY expires_at LIMIT 1
 """
 
 # Writes new reservations.
-INSERT_RESERVATIONS = f"""
+INSERT_RESERVATIONS = Statement(
+    "insert_reservations",
+    f"""
 INSERT INTO reservations (organization, {rows.RESERVATION_COLUMNS})
-SELECT %s, {rows.RESERVATION_VALUES} FROM json_to_recordset(%s) AS r({rows.RESERVATION_TYPES})
-"""
+SELECT $1, {rows.RESERVATION_VALUES} FROM json_to_recordset($2) AS r({rows.RESERVATION_TYPES})
+""",
+)
 
 # Writes what can change of a reservation, by primary key.
-UPDATE_RESERVATIONS = f"""
+UPDATE_RESERVATIONS = Statement(
+    "update_reservations",
+    f"""
 UPDATE reservations SET amount = r.amount, state = r.state, expires_at = r.expires_at, ended_at = r.ended_at,
     ended_by = r.ended_by, commit_digest = decode(r.commit_digest, 'hex'), charged = r.charged,
     committed = r.committed, late = r.late
-FROM json_to_recordset(%s) AS r({rows.RESERVATION_TYPES})
-WHERE reservations.organization = %s AND reservations.reservation_id = r.reservation_id
-"""
+FROM json_to_recordset($2) AS r({rows.RESERVATION_TYPES})
+WHERE reservations.organization = $1 AND reservations.reservation_id = r.reservation_id
+""",
+)
 
 # Writes entries of the billing log.
-INSERT_EXECUTIONS = f"""
+INSERT_EXECUTIONS = Statement(
+    "insert_executions",
+    f"""
 INSERT INTO executions (organization, {rows.EXECUTION_COLUMNS})
-SELECT %s, {rows.EXECUTION_COLUMNS} FROM json_to_recordset(%s) AS r({rows.EXECUTION_TYPES})
-"""
+SELECT $1, {rows.EXECUTION_COLUMNS} FROM json_to_recordset($2) AS r({rows.EXECUTION_TYPES})
+""",
+)
 
 # Writes balances, new or changed, by primary key.
-UPSERT_BALANCES = f"""
+UPSERT_BALANCES = Statement(
+    "upsert_balances",
+    f"""
 INSERT INTO balances (organization, {rows.BALANCE_COLUMNS})
-SELECT %s, {rows.BALANCE_COLUMNS} FROM json_to_recordset(%s) AS r({rows.BALANCE_TYPES})
+SELECT $1, {rows.BALANCE_COLUMNS} FROM json_to_recordset($2) AS r({rows.BALANCE_TYPES})
 ON CONFLICT (organization, scope_kind, scope_id, budget_window, period) DO UPDATE SET
     reserved = excluded.reserved, spent = excluded.spent, excess = excluded.excess,
     would_deny_count = excluded.would_deny_count
-"""
+""",
+)
 
-INSERT_EXCESSES = f"""
+INSERT_EXCESSES = Statement(
+    "insert_excesses",
+    f"""
 INSERT INTO excesses (organization, recorded_at, {rows.EXCESS_COLUMNS})
-SELECT %s, clock_timestamp(), {rows.EXCESS_COLUMNS} FROM json_to_recordset(%s) AS r({rows.EXCESS_TYPES})
-"""
+SELECT $1, clock_timestamp(), {rows.EXCESS_COLUMNS} FROM json_to_recordset($2) AS r({rows.EXCESS_TYPES})
+""",
+)
 
-INSERT_DENIALS = f"""
+INSERT_DENIALS = Statement(
+    "insert_denials",
+    f"""
 INSERT INTO denials (organization, {rows.DENIAL_COLUMNS})
-SELECT %s, {rows.DENIAL_COLUMNS} FROM json_to_recordset(%s) AS r({rows.DENIAL_TYPES})
-"""
+SELECT $1, {rows.DENIAL_COLUMNS} FROM json_to_recordset($2) AS r({rows.DENIAL_TYPES})
+""",
+)
 
 EXECUTION = f"""
 SELECT {rows.EXECUTION_COLUMNS} FROM executions WHERE organization = %s AND reservation_id = %s AND kind = 'COMMIT'
@@ -137,13 +169,17 @@ LIMIT %s
 
 @dataclass(slots=True, kw_only=True)
 class Books:
-    """What the first round trip brought: the organization is None when nobody opened it yet."""
+    """What the first round trip brought."""
 
     now: datetime
-    organization: Organization | None
-    budgets: dict[tuple[Scope, Window], Budget]
-    balances: dict[BalanceKey, Balance]
+    organization: Organization
     reservations: dict[str, Reservation]
+    budgets: dict[tuple[Scope, Window], Budget] = field(default_factory=dict)
+    balances: dict[BalanceKey, Balance] = field(default_factory=dict)
+
+
+BEGIN = Statement("begin", "BEGIN")
+COMMIT = Statement("commit", "COMMIT")
 
 
 async def open_books(
@@ -151,78 +187,64 @@ async def open_books(
     organization: str,
     *,
     scopes: Collection[Scope],
-    periods: Sequence[str],
+    periods: Periods,
     reservation_ids: Sequence[str],
+    of_reservations: bool,
     begin: bool = True,
 ) -> Books | None:
     """Lock an organization's books and read what a batch needs, in one round trip. None: no such organization.
 
     `periods` are those that new reservations are expected to fall in; the caller looks at `now` and asks again with
-    `read_budgets` when midnight has passed in between.
+    `read_budgets` when midnight has passed in between. `of_reservations`: read the reservations' budgets too.
     """
-    async with connection.pipeline():
-        if begin:
-            await connection.execute("BEGIN")
-        locked = await connection.execute(LOCK, (organization,), prepare=True, binary=True)
-        held = await connection.execute(RESERVATIONS, (organization, reservation_ids), prepare=True, binary=True)
-        asked = await _budgets_cursor(connection, organization, scopes, periods)
-        of_held = await connection.execute(
-            BUDGETS_OF_RESERVATIONS, (organization, reservation_ids, organization), prepare=True, binary=True
-        )
-        row = await locked.fetchone()
-        if row is None:
-            return None
-        books = Books(
-            now=row[0],
-            organization=rows.organization(row[1:]),
-            budgets={},
-            balances={},
-            reservations={held_row[0]: rows.reservation(held_row) for held_row in await held.fetchall()},
-        )
-        rows.add_budgets(books.budgets, books.balances, await asked.fetchall())
-        rows.add_budgets(books.budgets, books.balances, await of_held.fetchall())
+    ids = rows.as_json(reservation_ids)
+    calls = [
+        (LOCK, (organization,)),
+        (RESERVATIONS, (organization, ids)),
+        (BUDGETS, (organization, _as_json(scopes), periods.day, periods.month)),
+    ]
+    if of_reservations:
+        calls.append((BUDGETS_OF_RESERVATIONS, (organization, ids)))
+    if begin:
+        calls.insert(0, (BEGIN, ()))
+    locked, held, *found = (await roundtrip(connection, *calls))[begin:]
+    if not locked:
+        return None
+    row = locked[0]
+    books = Books(
+        now=row[0],
+        organization=rows.organization(row[1:]),
+        reservations={held_row[0]: rows.reservation(held_row) for held_row in held},
+    )
+    for budgets in found:
+        rows.add_budgets(books.budgets, books.balances, budgets)
     return books
 
 
 async def read_budgets(
-    connection: Connection, organization: str, books: Books, scopes: Collection[Scope], periods: Sequence[str]
+    connection: Connection, organization: str, books: Books, scopes: Collection[Scope], periods: Periods
 ) -> None:
     """Add the budgets of `scopes` and their balances in `periods` to the books."""
-    cursor = await _budgets_cursor(connection, organization, scopes, periods)
-    rows.add_budgets(books.budgets, books.balances, await cursor.fetchall())
+    found = await roundtrip(connection, (BUDGETS, (organization, _as_json(scopes), periods.day, periods.month)))
+    rows.add_budgets(books.budgets, books.balances, found[0])
 
 
-async def _budgets_cursor(
-    connection: Connection, organization: str, scopes: Collection[Scope], periods: Sequence[str]
-) -> Any:
-    kinds = [scope.kind.value for scope in scopes]
-    ids = [scope.id for scope in scopes]
-    return await connection.execute(BUDGETS, (kinds, ids, organization, list(periods)), prepare=True, binary=True)
+def _as_json(scopes: Collection[Scope]) -> str:
+    return rows.as_json([{"kind": scope.kind, "id": scope.id} for scope in scopes])
 
 
 async def close_books(connection: Connection, organization: str, changes: Changes) -> None:
     """Write all changes and commit, in one round trip."""
-    async with connection.pipeline():
-        for statement, parameters in _writes(organization, changes):
-            await connection.execute(statement, parameters, prepare=True)
-        await connection.execute("COMMIT")
-
-
-def _writes(organization: str, changes: Changes) -> list[tuple[str, tuple[str, str]]]:
-    writes: list[tuple[str, tuple[str, str]]] = []
-
-    def write(statement: str, records: list[dict[str, Any]], *, organization_last: bool = False) -> None:
-        if records:
-            document = rows.as_json(records)
-            writes.append((statement, (document, organization) if organization_last else (organization, document)))
-
-    write(INSERT_RESERVATIONS, [rows.of_reservation(held) for held in changes.made.values()])
-    write(UPDATE_RESERVATIONS, [rows.of_reservation(held) for held in changes.changed.values()], organization_last=True)
-    write(INSERT_EXECUTIONS, [rows.of_execution(execution) for execution in changes.executions])
-    write(INSERT_DENIALS, [rows.of_denial(denial) for denial in changes.denials])
-    write(INSERT_EXCESSES, [rows.of_excess(excess) for excess in changes.excesses])
-    write(UPSERT_BALANCES, [rows.of_balance(balance) for balance in changes.balances.values()])
-    return writes
+    tables = (
+        (INSERT_RESERVATIONS, [rows.of_reservation(held) for held in changes.made.values()]),
+        (UPDATE_RESERVATIONS, [rows.of_reservation(held) for held in changes.changed.values()]),
+        (INSERT_EXECUTIONS, [rows.of_execution(execution) for execution in changes.executions]),
+        (INSERT_DENIALS, [rows.of_denial(denial) for denial in changes.denials]),
+        (INSERT_EXCESSES, [rows.of_excess(excess) for excess in changes.excesses]),
+        (UPSERT_BALANCES, [rows.of_balance(balance) for balance in changes.balances.values()]),
+    )
+    writes = [(statement, (organization, rows.as_json(records))) for statement, records in tables if records]
+    await roundtrip(connection, *writes, (COMMIT, ()))
 
 
 async def open_organization(connection: Connection, organization: str, budget: Budget) -> None:

@@ -14,6 +14,7 @@ from gatekeeper.domain.periods import Window
 from . import rows
 from .books import INSERT_EXCESSES, LOCK, OPEN_ORGANIZATION
 from .connections import Connection
+from .roundtrip import roundtrip
 
 BUDGET_COLUMNS = (
     "b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.thresholds, b.frozen, b.revision, b.reason,"
@@ -91,8 +92,8 @@ async def find_organization(connection: Connection, organization: str) -> tuple[
 
 async def lock_organization(connection: Connection, organization: str) -> tuple[datetime, Organization] | None:
     """Lock an organization's books until the transaction ends; return the time and the organization."""
-    row = await (await connection.execute(LOCK, (organization,))).fetchone()
-    return (row[0], rows.organization(row[1:])) if row else None
+    found = (await roundtrip(connection, (LOCK, (organization,))))[0]
+    return (found[0][0], rows.organization(found[0][1:])) if found else None
 
 
 async def add_organization(connection: Connection, organization: str) -> None:
@@ -184,4 +185,4 @@ async def write_recapped(
     """Write a balance under its changed cap, and what stands above it."""
     await connection.execute(RECAP_BALANCE, (organization, *rows.of_balance(balance).values()))
     if excess is not None:
-        await connection.execute(INSERT_EXCESSES, (organization, rows.as_json([rows.of_excess(excess)])))
+        await roundtrip(connection, (INSERT_EXCESSES, (organization, rows.as_json([rows.of_excess(excess)]))))

@@ -125,8 +125,8 @@ SCOPE_COLUMNS = {
 PERIOD_COLUMNS = {Window.DAY: "day", Window.MONTH: "month"}
 
 
-def as_json(records: list[dict[str, Any]]) -> str:
-    """Write rows as the document that json_to_recordset takes apart."""
+def as_json(records: Sequence[dict[str, Any]] | Sequence[str]) -> str:
+    """Write rows as the document that json_to_recordset takes apart, or texts for json_array_elements_text."""
     return json.dumps(records)
 
 

@@ -1,0 +1,161 @@
+"""How is an organization opened, and on which terms?"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+import zoneinfo
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from gatekeeper.domain import caps, errors
+from gatekeeper.domain.budget import ORGANIZATION, BalanceKey, Budget
+from gatekeeper.domain.caps import SetCap
+from gatekeeper.domain.commands import Money
+from gatekeeper.domain.ledger import Organization
+from gatekeeper.domain.periods import Periods, Window, periods_at
+from gatekeeper.domain.reservation import ExpiryPolicy
+from gatekeeper.storage import books, budgets, organizations
+from gatekeeper.storage.connections import Connection, Pool, wrap_errors
+
+from .batch import monthly_budget
+from .budgets import Budgets
+
+NAME_LENGTH_MAX = 128
+CURRENCY = re.compile("[A-Z]{3}")
+REASON = "gatekeeper init"
+
+# Budgets that are brought into an earlier period at a time.
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is to be in force. None: what is, or what a new organization gets."""
+
+    monthly_budget: Decimal | None = None
+    currency: str | None = None
+    time_zone: str | None = None
+    expiry_policy: ExpiryPolicy | None = None
+    known_scopes: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What is in force; `is_new` when there was nothing before."""
+
+    organization: Organization
+    budget: Budget
+    is_new: bool
+
+
+async def open_or_change(pool: Pool, name: str, terms: Terms, *, default_budget: Decimal) -> Opened:
+    """Open an organization on these terms, or change those of one that is open; the same again changes nothing.
+
+    A new one gets a monthly budget of `default_budget` unless the terms say otherwise.
+
+    Raises `InvalidField`, or `CurrencyMismatch` once money is kept in another currency.
+    """
+    _check(name, terms)
+    with wrap_errors():
+        async with pool.connection() as connection, connection.transaction():
+            found = await budgets.lock_organization(connection, name)
+            is_new = found is None
+            if found is None:
+                cap = default_budget if terms.monthly_budget is None else terms.monthly_budget
+                await books.open_organization(connection, name, monthly_budget(cap))
+                found = await budgets.lock_organization(connection, name)
+                assert found is not None
+            now, before = found
+            after = _changed(before, terms)
+            if after != before:
+                await _change(connection, before, after, now)
+            budget = await _own_budget(connection, name)
+    if terms.monthly_budget is not None and (budget is None or budget.cap != terms.monthly_budget):
+        budget = await _set_budget(pool, name, terms.monthly_budget)
+    assert budget is not None
+    return Opened(organization=after, budget=budget, is_new=is_new)
+
+
+async def _set_budget(pool: Pool, name: str, cap: Decimal) -> Budget:
+    command = SetCap(scope=ORGANIZATION, window=Window.MONTH, cap=Money(amount=cap), reason=REASON)
+    standing = await Budgets(reads=pool, writes=pool, monthly_budget=cap, auto_provision=True).set_cap(name, command)
+    return standing.budget
+
+
+async def _own_budget(connection: Connection, name: str) -> Budget | None:
+    standings = await budgets.list_budgets(connection, name, periods=[], scopes=[ORGANIZATION], limit=len(Window))
+    return next((standing.budget for standing in standings if standing.budget.window is Window.MONTH), None)
+
+
+def _check(name: str, terms: Terms) -> None:
+    """Refuse what no request could name, and what is no currency or time zone."""
+    if not 0 < len(name) <= NAME_LENGTH_MAX or name != name.strip() or any(map(_is_control, name)):
+        problem = f"must be 1 to {NAME_LENGTH_MAX} characters, with no control characters, and no blank at either end"
+        raise errors.InvalidField(field="organization", problem=problem)
+    if terms.currency is not None and not CURRENCY.fullmatch(terms.currency):
+        raise errors.InvalidField(field="currency", problem="must be three capital letters like EUR")
+    if terms.time_zone is not None and terms.time_zone not in zoneinfo.available_timezones():
+        close = difflib.get_close_matches(terms.time_zone, zoneinfo.available_timezones(), n=1)
+        example = close[0] if close else "Europe/Berlin"
+        raise errors.InvalidField(field="time_zone", problem=f"{terms.time_zone!r} is not one; write it like {example}")
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character).startswith("C")
+
+
+def _changed(before: Organization, terms: Terms) -> Organization:
+    return replace(
+        before,
+        currency=terms.currency or before.currency,
+        time_zone=terms.time_zone or before.time_zone,
+        expiry_policy=terms.expiry_policy or before.expiry_policy,
+        known_scopes=before.known_scopes if terms.known_scopes is None else terms.known_scopes,
+    )
+
+
+async def _change(connection: Connection, before: Organization, after: Organization, now: datetime) -> None:
+    """Write changed terms, unless the money that is in the books already forbids it."""
+    last_day = await organizations.last_day(connection, before.organization)
+    if after.currency != before.currency and (last_day or before.price_version):
+        raise errors.CurrencyMismatch(
+            organization=before.organization, currency=before.currency, given=after.currency
+        )
+    await organizations.write_terms(connection, after)
+    if after.time_zone != before.time_zone:
+        await _turn_calendar(connection, after, periods_at(now, ZoneInfo(after.time_zone)), last_day)
+
+
+async def _turn_calendar(connection: Connection, organization: Organization, current: Periods, last_day: str) -> None:
+    """Let `current` be the periods from now on, which may have been over already: then every budget counts in them.
+
+    They must not be before `last_day`: calls of a day that is still to come would escape a budget that is set today.
+    """
+    if current.day < last_day:
+        problem = f"would turn the calendar back behind calls of {last_day}; try again when it is that day there"
+        raise errors.InvalidField(field="time_zone", problem=problem)
+    name, periods = organization.organization, [current.day, current.month]
+    await organizations.forget_later(connection, name, current)
+    standings = await budgets.list_budgets(connection, name, periods=periods, limit=PAGE)
+    while standings:
+        for standing in standings:
+            await _bring_into(connection, name, standing, current)
+        last = standings[-1].budget
+        standings = await budgets.list_budgets(
+            connection, name, periods=periods, limit=PAGE, after=(last.scope, last.window)
+        )
+
+
+async def _bring_into(connection: Connection, name: str, standing: budgets.Standing, current: Periods) -> None:
+    """Give a budget a balance in the current day or month, under the cap that is in force."""
+    budget, balance = standing.budget, standing.balance
+    if budget.window is Window.TOTAL:
+        return
+    if balance is None:
+        key = BalanceKey(budget.scope, budget.window, current.of(budget.window))
+        balance = await budgets.count_from_books(connection, name, key, budget)
+    await budgets.write_recapped(connection, name, *caps.recap(balance, budget))

@@ -1,0 +1,181 @@
+"""The blocking client on grpcio-testing's channel: the same calls, holds and errors as the asyncio one."""
+
+from __future__ import annotations
+
+import inspect
+from concurrent.futures import Future
+from decimal import Decimal
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc_testing
+import pytest
+
+from gatekeeper_client import (
+    AsyncClient,
+    AsyncHold,
+    BudgetDenied,
+    Client,
+    Conflict,
+    Denied,
+    Hold,
+    Unavailable,
+    to_money,
+)
+from gatekeeper_client.v1 import gatekeeper_service_pb2 as gate
+from gatekeeper_client.v1 import report_service_pb2 as report
+from gatekeeper_client.v1.reservation_pb2 import Denial, Reservation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GATE = gate.DESCRIPTOR.services_by_name["GatekeeperService"]
+REPORT = report.DESCRIPTOR.services_by_name["ReportService"]
+HELD = Reservation(reservation_id="job-1", organization="acme", amount=to_money("0.10"))
+ADMITTED = gate.ReserveResponse(reservation=HELD)
+NO = Denial(message="Campaign spring has 0.03 USD left in 2026-11; the call may cost 0.10 USD.")
+
+
+class Program:
+    """A program in a thread of its own, and the server's side of its channel."""
+
+    def __init__(self) -> None:
+        """Connect nobody yet."""
+        self._channel: Any = grpc_testing.channel([GATE, REPORT], grpc_testing.strict_real_time())
+
+    def runs(self, work: Callable[[Client], object]) -> Future[object]:
+        """Start the program; its thread is a daemon, because a call that nobody answers never ends."""
+        done: Future[object] = Future()
+        Thread(target=self._run, args=(work, done), daemon=True).start()
+        return done
+
+    def _run(self, work: Callable[[Client], object], done: Future[object]) -> None:
+        try:
+            done.set_result(work(Client(channel=self._channel)))
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            done.set_exception(error)
+
+    def is_answered(self, rpc: str, response: object, code: grpc.StatusCode = grpc.StatusCode.OK) -> Any:
+        """Wait for the program's call of an RPC, answer it, and return what it asked."""
+        service = REPORT if rpc.startswith("List") else GATE
+        _, request, call = self._channel.take_unary_unary(service.methods_by_name[rpc])
+        asked = type(request).FromString(request.SerializeToString())  # as it is now: the program goes on with its own
+        call.send_initial_metadata(())
+        call.terminate(response, (), code, "")
+        return asked
+
+
+@pytest.fixture
+def program() -> Program:
+    """Return a program that has not begun."""
+    return Program()
+
+
+def committed(client: Client) -> Decimal:
+    """Reserve, commit, and return what was held."""
+    with client.reserve("acme", amount="0.10") as hold:
+        hold.commit(amount="0.07", outcome="FAILED")
+    return hold.amount
+
+
+def broken(client: Client) -> None:
+    """Reserve, and fail."""
+    with client.reserve("acme", amount="0.10"):
+        raise ZeroDivisionError
+
+
+def left_open(client: Client) -> None:
+    """Reserve, and forget."""
+    with client.reserve("acme", amount="0.10"):
+        pass
+
+
+def test_a_hold_is_committed(program: Program) -> None:
+    """The commit names the organization and the reservation."""
+    done = program.runs(committed)
+    program.is_answered("Reserve", ADMITTED)
+    commit = program.is_answered("Commit", gate.CommitResponse())
+    assert (commit.organization, commit.reservation_id, commit.amount) == ("acme", "job-1", to_money("0.07"))
+    assert done.result(5) == Decimal("0.10")
+
+
+def test_a_block_that_fails_releases_its_hold(program: Program) -> None:
+    """The exception comes through, the money goes back."""
+    done = program.runs(broken)
+    program.is_answered("Reserve", ADMITTED)
+    assert program.is_answered("Release", gate.ReleaseResponse()).organization == "acme"
+    with pytest.raises(ZeroDivisionError):
+        done.result(5)
+
+
+def test_a_failing_release_does_not_hide_the_blocks_exception(
+    program: Program, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged; the hold ends by itself."""
+    done = program.runs(broken)
+    program.is_answered("Reserve", ADMITTED)
+    program.is_answered("Release", None, grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(ZeroDivisionError):
+        done.result(5)
+    assert "job-1 could not be released" in caplog.text
+
+
+def test_a_hold_whose_commit_failed_is_not_released(program: Program) -> None:
+    """The cost was incurred, and may have been recorded: the error comes out with nothing in between."""
+    done = program.runs(committed)
+    program.is_answered("Reserve", ADMITTED)
+    program.is_answered("Commit", None, grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(Unavailable):
+        done.result(5)
+
+
+def test_a_hold_that_is_left_open_is_logged(program: Program, caplog: pytest.LogCaptureFixture) -> None:
+    """Money that may have been spent is not freed in silence."""
+    done = program.runs(left_open)
+    program.is_answered("Reserve", ADMITTED)
+    done.result(5)
+    assert "job-1 was neither committed nor released" in caplog.text
+
+
+def test_a_denial_is_a_verdict_and_no_block(program: Program) -> None:
+    """Looked at, it is a value; entered, it raises the server's sentence."""
+    done = program.runs(lambda client: client.reserve("acme", amount="0.10"))
+    program.is_answered("Reserve", gate.ReserveResponse(denial=NO))
+    assert done.result(5) == Denied(denial=NO, budgets=())
+    done = program.runs(left_open)
+    program.is_answered("Reserve", gate.ReserveResponse(denial=NO))
+    with pytest.raises(BudgetDenied, match=NO.message):
+        done.result(5)
+
+
+def test_an_error_has_its_type(program: Program) -> None:
+    """Statuses become the same classes as with asyncio."""
+    done = program.runs(lambda client: client.set_cap("acme", cap=5, etag="old"))
+    assert program.is_answered("SetCap", None, grpc.StatusCode.ABORTED).etag == "old"
+    with pytest.raises(Conflict):
+        done.result(5)
+
+
+def test_a_list_goes_over_all_pages(program: Program) -> None:
+    """Entries come in order, each page asked for with the token of the one before."""
+    done = program.runs(lambda client: [hold.reservation_id for hold in client.list_reservations("acme", state="HELD")])
+    pages = [
+        report.ListReservationsResponse(reservations=[HELD], next_page_token="b"),
+        report.ListReservationsResponse(reservations=[HELD, HELD]),
+    ]
+    tokens = [program.is_answered("ListReservations", page).page_token for page in pages]
+    assert done.result(5) == ["job-1"] * 3
+    assert tokens == ["", "b"]
+
+
+@pytest.mark.parametrize(("blocking", "asyncio"), [(Client, AsyncClient), (Hold, AsyncHold)])
+def test_both_clients_take_the_same_keywords(blocking: type, asyncio: type) -> None:
+    """Whoever knows one knows the other."""
+
+    def keywords(kind: type) -> dict[str, list[inspect.Parameter]]:
+        methods = inspect.getmembers(kind, inspect.isfunction)
+        public = {name: method for name, method in methods if not name.startswith("_")}
+        return {name: list(inspect.signature(method).parameters.values()) for name, method in public.items()}
+
+    assert keywords(blocking) == keywords(asyncio)
