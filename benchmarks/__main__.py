@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
-from benchmarks.bench import ROOT, Bench, Effort
+from benchmarks.bench import ROOT, Bench, Effort, ServerFailedError
 from benchmarks.ledger import ledger
 from benchmarks.memory import memory
 from benchmarks.results import Outcome, machine, save, targets_table
@@ -32,7 +32,7 @@ SCENARIOS: Final[dict[str, Callable[[Bench], Outcome]]] = {
 }
 FULL: Final = Effort(
     rounds=5,
-    seconds=3.0,
+    seconds=2.5,
     warm_up_s=0.5,
     levels=(1, 8, 64, 256),
     cycle_levels=(1, 64),
@@ -41,7 +41,7 @@ FULL: Final = Effort(
 )
 QUICK: Final = Effort(
     rounds=1,
-    seconds=1.0,
+    seconds=0.8,
     warm_up_s=0.3,
     levels=(1, 64),
     cycle_levels=(1, 64),
@@ -56,7 +56,7 @@ def main() -> int:
     effort = _effort(arguments)
     names = arguments.only or list(SCENARIOS)
     signal.signal(signal.SIGTERM, _leave)
-    with contextlib.suppress(KeyboardInterrupt), _bench(effort) as bench:
+    with contextlib.suppress(KeyboardInterrupt), _failing_cleanly(), _bench(effort) as bench:
         outcomes = []
         surroundings = machine(bench.server_url)
         _write(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in surroundings.items()), "")
@@ -81,6 +81,15 @@ def _bench(effort: Effort) -> Iterator[Bench]:
         folder = Path(name)
         with EmbeddedPostgres(EmbeddedSettings(data_dir=folder / "postgres")) as postgres:
             yield Bench(effort=effort, server_url=postgres.dsn, postgres_pid=postgres.pid, folder=folder, say=say)
+
+
+@contextlib.contextmanager
+def _failing_cleanly() -> Iterator[None]:
+    try:
+        yield
+    except ServerFailedError as failed:
+        _write(f"benchmarks: {failed}", to=sys.stderr)
+        sys.exit(1)
 
 
 def _show(outcome: Outcome) -> None:
@@ -109,7 +118,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="one short round: a check that it runs, not a measurement")
     parser.add_argument("--rounds", type=int, help=f"rounds, of which medians are taken ({FULL.rounds})")
-    parser.add_argument("--seconds", type=float, help=f"how long each measurement takes ({FULL.seconds:.0f})")
+    parser.add_argument("--seconds", type=float, help=f"how long each measurement takes ({FULL.seconds:g})")
     parser.add_argument("--executions", type=int, help=f"size of the full ledger ({FULL.executions:,})")
     parser.add_argument("--only", choices=SCENARIOS, action="append", help="just this scenario; may be repeated")
     parser.add_argument(

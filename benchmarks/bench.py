@@ -80,7 +80,11 @@ class Bench:
         """Create a database with the server's schema; return its URL."""
         url = self.database(name)
         command = [*gatekeeper("migrate"), "--database-url", url]
-        subprocess.run(command, check=True, capture_output=True, env=environment(), cwd=ROOT, process_group=0)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command, check=False, capture_output=True, text=True, env=environment(), cwd=ROOT, process_group=0
+        )
+        if done.returncode:
+            raise ServerFailedError(done.stderr)
         return url
 
     @contextlib.contextmanager

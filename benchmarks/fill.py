@@ -65,7 +65,7 @@ INSERT INTO executions (
 SELECT
     organization, reservation_id, 'COMMIT', campaign, agent, run, agent_type, day, month, ended_at,
     committed, amount, 'SUCCEEDED', 1500, 500, interval '3 seconds'
-FROM reservations WHERE organization = %(organization)s
+FROM reservations WHERE organization = %(organization)s AND run LIKE 'past-%%'
 """
 
 # How the budgets stand after that: one balance for each month.
@@ -73,7 +73,7 @@ BALANCES: Final = """
 INSERT INTO balances (organization, scope_kind, scope_id, budget_window, period, cap, enforcement, spent)
 SELECT b.organization, b.scope_kind, b.scope_id, b.budget_window, e.month, b.cap, b.enforcement, sum(e.cost)
 FROM executions AS e JOIN budgets AS b ON b.organization = e.organization
-WHERE e.organization = %(organization)s AND b.budget_window = 'MONTH'
+WHERE e.organization = %(organization)s AND e.run LIKE 'past-%%' AND b.budget_window = 'MONTH'
     AND (b.scope_kind = 'ORGANIZATION' OR b.scope_kind = 'CAMPAIGN' AND b.scope_id = e.campaign)
 GROUP BY b.organization, b.scope_kind, b.scope_id, b.budget_window, e.month
 ON CONFLICT (organization, scope_kind, scope_id, budget_window, period) DO UPDATE

@@ -31,47 +31,44 @@ def ledger(bench: Bench) -> Outcome:
         full = stack.enter_context(bench.gatekeeper(full_url, FULL))
         bench.say(f"filling a ledger with {executions:,} executions")
         fill(full_url, executions, bench.say)
-        runs = {
-            "reserves": take_turns(bench, (empty, full), LEVELS, 0),
-            "reserve + commit cycles": take_turns(bench, (empty, full), LEVELS, 1),
-        }
-    failures = [rounds.failures() for rounds in runs.values()]
+        rounds = take_turns(bench, (empty, full), LEVELS, 1)
+    failed, said = rounds.failures()
     return Outcome(
         scenario="ledger",
-        tables=[_table(executions, runs)],
-        targets=[target for noun, rounds in runs.items() for target in _targets(noun, rounds)],
-        figures=[{"measured": noun, **figure} for noun, rounds in runs.items() for figure in rounds.figures()],
-        failed_calls=sum(count for count, _ in failures),
-        notes=[said for _, said in failures if said],
+        tables=[_table(executions, rounds)],
+        targets=_targets(rounds),
+        figures=rounds.figures(),
+        failed_calls=failed,
+        notes=[said] if said else [],
     )
 
 
-def _table(executions: int, runs: dict[str, Rounds]) -> Table:
-    header = ["", "in flight", "empty /s", "p50 ms", "p99 ms", "full /s", "p50 ms", "p99 ms", "full ÷ empty"]
+def _table(executions: int, rounds: Rounds) -> Table:
+    header = ["in flight", "empty /s", "p50 ms", "p99 ms", "full /s", "p50 ms", "p99 ms", "full ÷ empty"]
     rows = []
-    for noun, rounds in runs.items():
-        for level in LEVELS:
-            figures = [
-                f"{rounds.median(name, level, figure):,.{digits}f}"
-                for name in (EMPTY, FULL)
-                for figure, digits in (("rate", 0), ("p50_ms", 2), ("p99_ms", 2))
-            ]
-            rows.append([noun, str(level), *figures, f"{rounds.ratio(FULL, EMPTY, level):.2f}"])
-    return Table(title=f"an empty ledger beside one of {executions:,} executions", header=header, rows=rows)
+    for level in LEVELS:
+        figures = [
+            f"{rounds.median(name, level, figure):,.{digits}f}"
+            for name in (EMPTY, FULL)
+            for figure, digits in (("rate", 0), ("p50_ms", 2), ("p99_ms", 2))
+        ]
+        rows.append([str(level), *figures, f"{rounds.ratio(FULL, EMPTY, level):.2f}"])
+    title = f"reserve + commit cycles a second on an empty ledger and on one of {executions:,} executions, medians"
+    return Table(title=title, header=header, rows=rows)
 
 
-def _targets(noun: str, rounds: Rounds) -> list[Target]:
+def _targets(rounds: Rounds) -> list[Target]:
     many, lone = max(LEVELS), min(LEVELS)
     return [
         Target(
-            what=f"{noun}/s on the full ledger at {many} in flight, of the empty one",
+            what=f"cycles/s at {many} in flight on a full ledger, of an empty one",
             measured=rounds.ratio(FULL, EMPTY, many),
             limit=RATE_MIN,
             unit="x",
             at_least=True,
         ),
         Target(
-            what=f"{noun}, p50 on the full ledger at {lone} in flight, of the empty one",
+            what=f"cycles, p50 at {lone} in flight on a full ledger, of an empty one",
             measured=rounds.ratio(FULL, EMPTY, lone, "p50_ms"),
             limit=P50_MAX,
             unit="x",

@@ -93,7 +93,10 @@ def write_client(generated: Path, package: Path) -> None:
     for stale in package.glob("*_pb2*"):
         stale.unlink()
     for path in sorted(generated.iterdir()):
+        if path.name.endswith(("_pb2_grpc.py", "_pb2_grpc.pyi")) and "service" not in path.name:
+            continue
         text = IMPORT.sub("from . import ", path.read_text())
+        text = text.replace("DESCRIPTOR, 'gatekeeper.v1.", "DESCRIPTOR, 'gatekeeper_client.v1.")
         text = text.replace("import gatekeeper.v1.", "import gatekeeper_client.v1.")
         text = text.replace("gatekeeper.v1.", "gatekeeper_client.v1.") if path.suffix == ".pyi" else text
         (package / path.name).write_text(HEADER + text)

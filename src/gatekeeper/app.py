@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -24,6 +25,11 @@ from gatekeeper.storage import schema
 from gatekeeper.storage.connections import Pool, open_pool, wrap_errors
 
 log = structlog.get_logger(__name__)
+
+# Connections of what the server does by itself: one to sweep, one to probe.
+UPKEEP_POOL = 2
+# How long a sweep or a probe may take to end when the server stops.
+STOP_PATIENCE_S = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +51,21 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Runnin
         reads = await stack.enter_async_context(
             open_pool(database_url, name="reads", size_max=settings.report_pool_max, hot=False)
         )
+        # Sweeps and probes have connections of their own: reports that take long must not look like a database away.
+        own = await stack.enter_async_context(open_pool(database_url, name="upkeep", size_max=UPKEEP_POOL, hot=False))
         prices = Prices()
-        await _require(reads, prices)
+        await _require(own, prices)
         gate = _gate(settings, hot, prices)
         health = Health(SERVICES)
         addresses = await stack.enter_async_context(_listening(settings, gate, hot, reads, health))
-        await stack.enter_async_context(_upkeep(settings, gate, reads, prices, health))
+        probe = partial(upkeep.probe, gate, own, prices, served=(hot, reads))
+        await stack.enter_async_context(_upkeep(settings, gate, own, probe, health))
         ready(Running(addresses=addresses, embedded=settings.database_url is None))
         await stop.wait()
         log.info("server.draining")
-        await health.drain()
+        await health.withdraw()
         await asyncio.sleep(settings.drain_delay_s)
+        health.draining = True
 
 
 @asynccontextmanager
@@ -78,10 +88,10 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
         await asyncio.to_thread(embedded.stop)
 
 
-async def _require(reads: Pool, prices: Prices) -> None:
+async def _require(pool: Pool, prices: Prices) -> None:
     """Refuse a database with a schema that this version does not know; read the price book."""
     with wrap_errors():
-        async with reads.connection() as connection:
+        async with pool.connection() as connection:
             await schema.require_current(connection)
             await prices.refresh(connection)
 
@@ -130,23 +140,32 @@ async def _listening(
 
 @asynccontextmanager
 async def _upkeep(
-    settings: Settings, gate: Gate, reads: Pool, prices: Prices, health: Health
+    settings: Settings, gate: Gate, own: Pool, probe: Callable[[], Awaitable[dict[str, bool]]], health: Health
 ) -> AsyncIterator[None]:
     """Keep sweeping and probing while the server runs."""
-
-    async def probe() -> dict[str, bool]:
-        return await upkeep.probe(gate, reads, prices)
-
     await health.report(await probe())
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(upkeep.sweep_forever(gate, reads, settings.sweep_interval_s)),
+            group.create_task(upkeep.sweep_forever(gate, own, settings.sweep_interval_s)),
             group.create_task(
-                upkeep.probe_forever(probe, health.report, settings.probe_interval_s, settings.stalled_after_s)
+                upkeep.probe_forever(
+                    gate,
+                    probe,
+                    health.report,
+                    interval_s=settings.probe_interval_s,
+                    timeout_s=settings.stalled_after_s,
+                )
             ),
         ]
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
+            await _cancel(tasks)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks; again where one waits for a database that hangs to stop its statement."""
+    for patience_s in (STOP_PATIENCE_S, None):
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=patience_s)

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
-MISSING = """The command line needs the server's packages: pip install 'budget-gatekeeper[server]'"""
+MISSING = "The command line needs the server's packages: pip install 'budget-gatekeeper[server]'"
 
 
-def main() -> None:
-    """Run the command line; tell what to install where only the client is."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0, 1 for a failure or a check that failed, 2 for wrong usage.
+
+    Where only the client is installed, tell what to install.
+    """
     try:
+        import typer
+
         from .app import app
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("gatekeeper"):
             raise
         sys.exit(f"{MISSING} (no module named {error.name})")
-    app()
+    try:
+        code = app(arguments, prog_name="gatekeeper", standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" See `{context.command_path} --help`." if context else ""
+        typer.echo(f"gatekeeper: {error.format_message().rstrip('.')}.{hint}", err=True)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(1)
+    sys.exit(code)

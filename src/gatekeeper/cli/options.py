@@ -5,26 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from .amounts import read_amount
 
 if TYPE_CHECKING:
     from gatekeeper.settings import Settings
 
+Organization = Annotated[str, typer.Option(help="Whose money.", envvar="GATEKEEPER_ORGANIZATION")]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:PATH of the server.",
+        envvar="BILLING_API_URL",
+        show_default="127.0.0.1:50051",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DatabaseUrl = Annotated[
     str | None,
-    typer.Option(help="postgresql://… Without one, the embedded PostgreSQL.", envvar="GATEKEEPER_DATABASE_URL", show_envvar=True),
+    typer.Option(
+        metavar="URL",
+        help="postgresql://… Without one, the embedded PostgreSQL.",
+        envvar="GATEKEEPER_DATABASE_URL",
+        show_default=False,
+    ),
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Where the embedded PostgreSQL keeps its data.", envvar="GATEKEEPER_DATA_DIR")
+    Path | None,
+    typer.Option(help="Where the embedded PostgreSQL keeps its data.", envvar="GATEKEEPER_DATA_DIR"),
 ]
 PgBin = Annotated[
-    Path | None, typer.Option(help="Folder with PostgreSQL's programs for the embedded one.", envvar="GATEKEEPER_PG_BIN")
+    Path | None,
+    typer.Option(help="Folder with PostgreSQL's programs for the embedded one.", envvar="GATEKEEPER_PG_BIN"),
 ]
 
 
-def settings_of(**given: Any) -> Settings:
+def amount_option(help_text: str) -> Any:  # noqa: ANN401 - what Typer calls an option is its own business
+    """Return an option that takes an amount of money."""
+    return typer.Option(metavar="AMOUNT", parser=read_amount, help=help_text)
+
+
+def settings_of(**given: Any) -> Settings:  # noqa: ANN401 - settings are of many types
     """Read the settings, those given on the command line first."""
     from pydantic import ValidationError
 
@@ -34,26 +59,44 @@ def settings_of(**given: Any) -> Settings:
         return load_settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        message = f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise typer.BadParameter(message) from None
+
+
+def fail(message: str) -> NoReturn:
+    """End with one line and exit code 1."""
+    typer.echo(f"gatekeeper: {message}", err=True)
+    raise typer.Exit(1)
 
 
 @contextmanager
 def fail_cleanly() -> Iterator[None]:
-    """Turn an expected failure into one line and exit code 1."""
+    """Turn an expected failure into one line and exit code 1, or 2 for what was asked wrongly."""
+    try:
+        yield
+    except (typer.TyperException, typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        message = _expected(error)
+        if message is None:
+            raise
+        fail(message)
+
+
+def _expected(error: Exception) -> str | None:
+    """Return what to say of an error that is not a defect. The classes are looked up only now: they are heavy."""
     from psycopg import Error as DriverError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from gatekeeper.domain.errors import GatekeeperError
+    from gatekeeper.domain.errors import GatekeeperError, InvalidField
     from gatekeeper.embedded import EmbeddedError
     from gatekeeper.rpc.server import ListenError
     from gatekeeper.storage.schema import SchemaError
 
-    try:
-        yield
-    except (EmbeddedError, GatekeeperError, ListenError, SchemaError) as error:
-        typer.echo(f"gatekeeper: {error}", err=True)
-        raise typer.Exit(1) from None
-    except (DriverError, SQLAlchemyError) as error:
-        typer.echo(f"gatekeeper: the database refused: {str(error).splitlines()[0]}", err=True)
-        raise typer.Exit(1) from None
+    if isinstance(error, InvalidField):
+        raise typer.BadParameter(str(error)) from None
+    if isinstance(error, EmbeddedError | GatekeeperError | ListenError | SchemaError):
+        return str(error)
+    if isinstance(error, DriverError | SQLAlchemyError):
+        return f"the database refused: {str(error).splitlines()[0]}"
+    return None

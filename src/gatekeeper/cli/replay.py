@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from .options import AsJson, Organization, fail
+from .output import print_json, print_table
 
 if TYPE_CHECKING:
     from gatekeeper.replay.rows import RowReader
@@ -25,22 +27,26 @@ COMPLAINTS_MAX: Final = 20
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells expect
 
 
-def replay(  # noqa: PLR0913, PLR0917 - one for each option
+def replay(  # noqa: PLR0917 - one for each option
     file: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV or JSON Lines, plain or gzip.")
     ],
-    organization: Annotated[str, typer.Option(help="Whose money is spent.")],
+    organization: Organization,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="A server; several take turns, call by call.", show_default="127.0.0.1:50051"),
+        typer.Option(
+            metavar="ADDRESS",
+            help="HOST:PORT or unix:PATH of a server; several take turns, call by call.",
+            show_default="BILLING_API_URL, or 127.0.0.1:50051",
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FIELD=COLUMN",
             help="Which column tells a field, as in input_tokens=prompt_tokens; none after FIELD=. Repeatable."
-            " Fields: run, agent, agent_type, campaign, department, model, input_tokens (all, cached ones too), cached_input_tokens,"
-            " output_tokens, t_s or t_ms, latency_s or latency_ms, stop (empty: the call never told its end).",
+            " Fields: run, agent, agent_type, campaign, department, model, input_tokens (all, cached ones too),"
+            " cached_input_tokens, output_tokens, t_s or t_ms, latency_s or latency_ms, stop (empty: no end).",
         ),
     ] = None,
     model: Annotated[
@@ -64,7 +70,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one for each option
         typer.Option(min=0, max=1_000_000_000, help="Reserve for so many.", show_default="what the row used"),
     ] = None,
     wait: Annotated[bool, typer.Option(help="At the end, wait until the holds left open have expired.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send a file of LLM calls through a running server.
 
@@ -95,7 +101,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one for each option
             departments=departments,
             max_output_tokens=max_output_tokens,
         ),
-        targets=target or [None],
+        targets=_addresses(target or [None]),
         spread_s=spread,
         wait=wait,
     )
@@ -161,6 +167,15 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def _addresses(targets: Sequence[str | None]) -> list[str]:
+    from gatekeeper_client.channel import address_of
+
+    try:
+        return [address_of(target, secure=False) for target in targets]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def _ttl_s(speed: float) -> float:
     """Return how long holds last at a speed: ten minutes of the file's time, within what servers take."""
     return min(TTL_MAX_S, max(TTL_MIN_S, TTL_DEFAULT_S / speed)) if speed else TTL_MIN_S
@@ -169,19 +184,24 @@ def _ttl_s(speed: float) -> float:
 def _run(session: Session, source: Source, reader: RowReader, limit: int | None, complaints: Complaints) -> Tally:
     from gatekeeper.replay.progress import Display
     from gatekeeper.replay.session import NotReachableError
-    from gatekeeper_client import GatekeeperError
+
+    def fraction(tally: Tally) -> float:
+        return max(source.fraction(), (tally.calls + tally.skipped) / limit if limit else 0.0)
 
     rows = islice(reader.rows(source), limit)
     try:
-        return asyncio.run(session.run(rows, complaints, Display(source.fraction)))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    except (NotReachableError, GatekeeperError) as error:
-        typer.echo(f"gatekeeper: {error}", err=True)
-        raise typer.Exit(1) from None
+        return asyncio.run(session.run(rows, complaints, Display(fraction)))
+    except NotReachableError as error:
+        fail(str(error))
 
 
 def _print(tally: Tally, organization: str, *, as_json: bool) -> None:
-    from gatekeeper.replay.summary import to_document, to_text
+    from gatekeeper.replay.summary import CAMPAIGN_COLUMNS, campaigns, figures, to_document
 
-    typer.echo(json.dumps(to_document(tally, organization), indent=2) if as_json else to_text(tally, organization))
+    if as_json:
+        print_json(to_document(tally, organization))
+        return
+    for name, text in figures(tally, organization):
+        typer.echo(f"{name:<13} {text}")
+    if rows := campaigns(tally):
+        print_table(CAMPAIGN_COLUMNS, rows, right=CAMPAIGN_COLUMNS[1:])

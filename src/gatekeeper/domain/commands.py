@@ -48,13 +48,14 @@ class Reserve:
 
 @dataclass(slots=True, kw_only=True)
 class Commit:
-    """Record the real cost."""
+    """Record the real cost. An empty `revenue_currency` means the organization's."""
 
     reservation_id: str
     cost: Money | Tokens
     outcome: Outcome
     digest: bytes
     metrics: Metrics = NO_METRICS
+    revenue_currency: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 

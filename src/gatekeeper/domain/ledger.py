@@ -187,6 +187,7 @@ class Ledger:
         held = self._current(command.reservation_id)
         if held.committed is not None and command.digest == held.commit_digest:
             return Committed(held, None, self._asked(held.attribution, held.periods))
+        self._demand_currency(command.revenue_currency)
         cost, model, price_version = self._cost(command.cost, held)
         if held.committed is not None:
             if cost == held.committed:
@@ -223,7 +224,7 @@ class Ledger:
                 reservation_id=held.reservation_id, held=f"{plain(held.amount)} {self.organization.currency}"
             )
         balances = self._asked(held.attribution, held.periods)
-        more = amount - held.amount
+        more, would_deny = amount - held.amount, held.would_deny
         if more:
             verdict = decide(more, balances)
             if isinstance(verdict, Denied):
@@ -231,8 +232,10 @@ class Ledger:
                 self.changes.denials.append(denial)
                 return denial
             balances = self._hold(balances, more, verdict)
+            would_deny = would_deny or verdict.would_deny
         until = held.expires_at if command.ttl is None else max(held.expires_at, self.now + command.ttl)
-        return Held(self._change(held._replace(amount=amount, expires_at=until)), balances)
+        extended = held._replace(amount=amount, expires_at=until, would_deny=would_deny)
+        return Held(self._change(extended), balances)
 
     def expire(self, command: Expire) -> Held:
         """End the hold if its time is over, as the organization's policy says."""
@@ -240,18 +243,19 @@ class Ledger:
         return Held(held, self._asked(held.attribution, held.periods))
 
     def earliest_expiry(self, key: BalanceKey, known: datetime | None) -> datetime | None:
-        """Return when the first open hold of a budget's period expires.
+        """Return when the first open hold of a budget's period expires that has money in it.
 
-        `known` is the earliest of those that were open before this batch and still are.
+        `known` is the earliest of those that this batch has not touched.
         """
-        made = (
+        here = (
             held.expires_at
-            for held in self.changes.made.values()
+            for held in (*self.changes.made.values(), *self.changes.changed.values())
             if held.state is ReservationState.HELD
+            and held.amount
             and key.scope in held.attribution.scopes()
             and held.periods.of(key.window) == key.period
         )
-        return min((instant for instant in (known, *made) if instant is not None), default=None)
+        return min((instant for instant in (known, *here) if instant is not None), default=None)
 
     def execution_of(self, reservation_id: str) -> Execution | None:
         """Return what this batch has recorded for a reservation's commit."""
@@ -353,11 +357,14 @@ class Ledger:
         return reservation
 
     def _in_currency(self, money: Money) -> Decimal:
-        if money.currency and money.currency != self.organization.currency:
-            raise errors.CurrencyMismatch(
-                organization=self.organization.organization, currency=self.organization.currency, given=money.currency
-            )
+        self._demand_currency(money.currency)
         return money.amount
+
+    def _demand_currency(self, currency: str) -> None:
+        if currency and currency != self.organization.currency:
+            raise errors.CurrencyMismatch(
+                organization=self.organization.organization, currency=self.organization.currency, given=currency
+            )
 
     def _estimate(self, estimate: Money | Tokens, agent_type: str) -> tuple[Decimal | None, str]:
         if isinstance(estimate, Money):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from .source import LayoutError
@@ -43,9 +43,10 @@ def find_columns(header: Sequence[str], given: Mapping[str, str], needed: Iterab
     if unknown := sorted(given.keys() - SYNONYMS.keys()):
         message = f"--column {unknown[0]}=…: there is no such field; the fields are {', '.join(SYNONYMS)}"
         raise LayoutError(message)
+    told = {field: _given(header, field, column) for field, column in given.items()}
     found = {}
     for field, names in SYNONYMS.items():
-        position = _given(header, field, given[field]) if field in given else _find(header, (field, *names))
+        position = told[field] if field in told else _find(header, (field, *names), set(told.values()))
         if position is not None:
             found[field] = position
     for field in needed:
@@ -64,9 +65,9 @@ def _given(header: Sequence[str], field: str, column: str) -> int | None:
     raise LayoutError(message)
 
 
-def _find(header: Sequence[str], names: Sequence[str]) -> int | None:
-    """Return the first column that has one of the names, the earlier names first."""
-    spelled = [_bare(column) for column in header]
+def _find(header: Sequence[str], names: Sequence[str], taken: Container[int | None]) -> int | None:
+    """Return the first column that has one of the names, the earlier names first, and tells nothing else already."""
+    spelled = ["" if place in taken else _bare(column) for place, column in enumerate(header)]
     for name in map(_bare, names):
         if (count := spelled.count(name)) == 1:
             return spelled.index(name)

@@ -19,7 +19,7 @@ REFRESH_S: Final = 0.2
 class Display:
     """Shows what a tally says, on standard error, if that is a terminal."""
 
-    def __init__(self, fraction: Callable[[], float]) -> None:
+    def __init__(self, fraction: Callable[[Tally], float]) -> None:
         """Show `fraction`, 0 to 1, as what is done; it may be replaced by a better one."""
         self.fraction = fraction
         self._progress = Progress(
@@ -58,5 +58,5 @@ class Display:
             counts = (
                 f"{tally.calls:,} calls  {rate:,.0f}/s  {tally.admitted:,} admitted  {tally.denied.total():,} denied"
             )
-            self._progress.update(self._task, completed=self.fraction(), counts=counts)
+            self._progress.update(self._task, completed=self.fraction(tally), counts=counts)
             await asyncio.sleep(REFRESH_S)

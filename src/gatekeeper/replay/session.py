@@ -28,7 +28,7 @@ class Session:
     """What is replayed, to which servers, and whether to wait for the holds that nobody settles."""
 
     plan: Plan
-    targets: Sequence[str | None]
+    targets: Sequence[str]
     spread_s: float
     wait: bool
 
@@ -37,8 +37,7 @@ class Session:
     ) -> Tally:
         """Replay `rows`, telling `complain` of those that cannot be read. SIGINT and SIGTERM end it early.
 
-        Raises `NotReachableError`, ValueError for a target that is no address, and GatekeeperError where the server
-        stays away while holds expire.
+        Raises `NotReachableError`.
         """
         tally = Tally()
         async with AsyncExitStack() as stack:
@@ -47,19 +46,25 @@ class Session:
                 await _require_answer(client, self.plan.organization, target)
             driver = Driver(self.plan, clients, tally)
             with _stopped_by_signals(driver.stop), display.watching(tally):
-                await driver.run(self._calls(_readable(rows, tally, complain), display, tally))
+                await driver.run(self._calls(_readable(rows, tally, complain), display))
                 if self.wait and tally.open:
                     display.expiring()
-                    await await_expiry(clients[0], self.plan.organization, tally, driver.pause)
+                    await self._await_expiry(clients[0], tally, driver)
         return tally
 
-    def _calls(self, rows: Iterable[Row], display: Display, tally: Tally) -> Iterable[tuple[float, Row]]:
+    def _calls(self, rows: Iterable[Row], display: Display) -> Iterable[tuple[float, Row]]:
         """Put the rows on the timeline; at once they go as they come, without being gathered first."""
         if not self.plan.speed:
             return ((0.0, row) for row in rows)
         timeline = Timeline(rows, self.spread_s)
-        display.fraction = lambda: tally.calls / max(1, len(timeline))
+        display.fraction = lambda tally: tally.calls / max(1, len(timeline))
         return timeline
+
+    async def _await_expiry(self, client: AsyncClient, tally: Tally, driver: Driver) -> None:
+        try:
+            await await_expiry(client, self.plan.organization, tally, driver.pause)
+        except GatekeeperError as error:
+            tally.fail("list", error)
 
 
 def _readable(rows: Iterable[Row | Unreadable], tally: Tally, complain: Callable[[Unreadable], None]) -> Iterator[Row]:
@@ -71,14 +76,14 @@ def _readable(rows: Iterable[Row | Unreadable], tally: Tally, complain: Callable
             yield row
 
 
-async def _require_answer(client: AsyncClient, organization: str, target: str | None) -> None:
+async def _require_answer(client: AsyncClient, organization: str, target: str) -> None:
     """Find out before the first call whether there is a server; it need not know the organization yet."""
     try:
         await client.get_status(organization)
     except NotFound:
         return
     except GatekeeperError as error:
-        message = f"{target or 'the server'} does not take calls: {error}"
+        message = f"{target} does not take calls: {error}"
         raise NotReachableError(message) from None
 
 

@@ -103,7 +103,7 @@ def _read_csv(lines: Iterable[str]) -> tuple[Sequence[str], Iterator[Record | Un
     return header, _csv_records(reader, len(header))
 
 
-def _csv_records(reader: Any, width: int) -> Iterator[Record | Unreadable]:
+def _csv_records(reader: Any, width: int) -> Iterator[Record | Unreadable]:  # noqa: ANN401 - csv.reader is no type
     while True:
         line = reader.line_num + 1
         try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from gatekeeper.domain.money import plain
 
 from .latencies import Latencies
 from .tally import Tally
+
+CAMPAIGN_COLUMNS: Final = ("Campaign", "Calls", "Admitted", "Denied", "Spent")
+LAG_SHOWN_S: Final = 0.1  # below it, a start is as punctual as it can be
 
 
 def to_document(tally: Tally, organization: str) -> dict[str, Any]:
@@ -56,60 +59,42 @@ def rate_of(tally: Tally) -> float:
     return tally.calls / tally.duration_s if tally.duration_s else 0.0
 
 
-def to_text(tally: Tally, organization: str) -> str:
-    """Return the figures for people, one to a line, and a table by campaign."""
-    return "\n".join([*_figures(tally, organization), *_campaigns(tally)])
-
-
-def _figures(tally: Tally, organization: str) -> Iterator[str]:
+def figures(tally: Tally, organization: str) -> Iterator[tuple[str, str]]:
+    """Yield each figure for people: its name, and what it is."""
     currency = tally.currency
     unit = f" {currency}" if currency else ""
     if tally.interrupted:
-        yield "interrupted: what follows is what was done until then"
-    yield _line("organization", organization)
-    yield _line("calls", f"{tally.calls:,}{_skipped(tally)}")
-    yield _line("admitted", f"{tally.admitted:,}")
-    yield _line("denied", _counts(tally.denied))
+        yield "interrupted", "what follows was done until then"
+    yield "organization", organization
+    yield "calls", f"{tally.calls:,}{_skipped(tally)}"
+    yield "admitted", f"{tally.admitted:,}"
+    yield "denied", _counts(tally.denied)
     if tally.failed:
-        yield _line("failed", _counts(tally.failed))
-    yield _line("committed", f"{tally.committed:,}{f', {tally.late:,} of them late' if tally.late else ''}")
-    yield _line("left open", f"{tally.left_open:,}, {tally.expired:,} expired, {len(tally.open):,} still held")
+        yield "failed", _counts(tally.failed)
+    yield "committed", f"{tally.committed:,}{f', {tally.late:,} of them late' if tally.late else ''}"
+    yield "left open", f"{tally.left_open:,}, {tally.expired:,} expired, {len(tally.open):,} still held"
     if tally.released:
-        yield _line("released", f"{tally.released:,}")
-    yield _line("spent", f"{plain(tally.spent)}{unit}")
-    yield _line("reserved", f"{plain(tally.reserved)}{unit}")
-    yield _line("overage", f"{plain(tally.overage)}{unit}")
-    yield _line("reserve", _milliseconds(tally.reserving))
-    yield _line("commit", _milliseconds(tally.committing))
-    lag = f", up to {tally.lag_max_s:.1f} s behind the timeline" if tally.lag_max_s else ""
-    yield _line("took", f"{tally.duration_s:.1f} s, {rate_of(tally):,.0f} calls/s{lag}")
+        yield "released", f"{tally.released:,}"
+    yield "spent", f"{plain(tally.spent)}{unit}"
+    yield "reserved", f"{plain(tally.reserved)}{unit}"
+    yield "overage", f"{plain(tally.overage)}{unit}"
+    yield "reserve", _milliseconds(tally.reserving)
+    yield "commit", _milliseconds(tally.committing)
+    lag = f", up to {tally.lag_max_s:.1f} s behind the timeline" if tally.lag_max_s >= LAG_SHOWN_S else ""
+    yield "took", f"{tally.duration_s:.1f} s, {rate_of(tally):,.0f} calls/s{lag}"
 
 
-def _campaigns(tally: Tally) -> Iterator[str]:
-    rows = [("campaign", "calls", "admitted", "denied", "spent")]
-    rows += [
-        (name or "(none)", f"{of.calls:,}", f"{of.admitted:,}", f"{of.denied:,}", plain(of.spent))
+def campaigns(tally: Tally) -> list[list[str]]:
+    """Return what has come of each campaign, a row for each, as `CAMPAIGN_COLUMNS` names it."""
+    return [
+        [name or "(none)", f"{of.calls:,}", f"{of.admitted:,}", f"{of.denied:,}", plain(of.spent)]
         for name, of in sorted(tally.campaigns.items())
     ]
-    if len(rows) == 1:
-        return
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    yield ""
-    for row in rows:
-        yield _aligned(row, widths)
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-    return "  ".join(cells)
-
-
-def _line(name: str, text: str) -> str:
-    return f"{name:<13} {text}"
 
 
 def _skipped(tally: Tally) -> str:
-    return f", and {tally.skipped:,} rows that could not be read" if tally.skipped else ""
+    rows = "row" if tally.skipped == 1 else "rows"
+    return f", and {tally.skipped:,} {rows} that could not be read" if tally.skipped else ""
 
 
 def _counts(counts: Mapping[str, int]) -> str:

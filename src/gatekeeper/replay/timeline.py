@@ -1,6 +1,6 @@
 """When does each call start, and to which campaign does it belong? Rules that give the same answer every time.
 
-A file of sessions has no common clock, so one is chosen: session `run` begins `spread_s` × f(run) after the start,
+A file of sessions has no common clock, so one is chosen: session `run` begins `spread_s` * f(run) after the start,
 where f(run) is the first 32 bits of SHA-256(run) as a fraction of their largest value. The same bits choose the
 campaign. Rows that name no run have no session: they start at their own time, and their line chooses the campaign.
 """

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from gatekeeper.domain import errors
 
@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+NO_MESSAGE = "is no message of its type, or a text in it is not UTF-8"
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -29,6 +31,7 @@ class Admission(Protocol):
     """What the boundary asks before it lets a call in."""
 
     draining: bool
+    away: bool
 
 
 class CallInfo:
@@ -42,16 +45,39 @@ class CallInfo:
         self.timeout_s = timeout_s
 
 
+class Unreadable:
+    """What stands for a request that is no message of its type."""
+
+
+UNREADABLE = Unreadable()
+
+
+def reader(parse: Callable[[bytes], Request]) -> Callable[[bytes], Request | Unreadable]:
+    """Return a deserializer that lets the handler answer for what it cannot read: gRPC would call it our defect."""
+
+    def read(serialized: bytes) -> Request | Unreadable:
+        try:
+            return parse(serialized)
+        except DecodeError:
+            return UNREADABLE
+
+    return read
+
+
 def guarded(
     method: Callable[[Request, CallInfo], Awaitable[Response]], name: str, validator: Validator, admission: Admission
-) -> Callable[[Request, Context], Awaitable[Response]]:
+) -> Callable[[Request | Unreadable, Context], Awaitable[Response]]:
     """Return `method` as a gRPC handler for requests of the full message name `name`."""
     check = validator.checker(name)
 
-    async def handler(request: Request, context: Context) -> Response:
+    async def handler(request: Request | Unreadable, context: Context) -> Response:
         try:
             if admission.draining:
                 raise errors.Draining
+            if isinstance(request, Unreadable):
+                raise errors.InvalidField(field="request", problem=NO_MESSAGE)
+            if admission.away:
+                raise errors.DatabaseUnavailable
             canonical = check(request)
             timeout_s = context.time_remaining()
             if timeout_s is not None and timeout_s <= 0:

@@ -28,6 +28,7 @@ from .translate import (
     read_duration,
     read_estimate,
     read_metrics,
+    read_period,
     read_scope,
     write_budget,
     write_denial,
@@ -75,6 +76,7 @@ class GatekeeperServicer:
             outcome=OUTCOME_OF.get(request.outcome, Outcome.SUCCEEDED),
             digest=_digest(info.canonical),
             metrics=read_metrics(request),
+            revenue_currency=request.metrics.revenue.currency_code,
             labels=dict(request.labels),
         )
         answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
@@ -114,7 +116,7 @@ class GatekeeperServicer:
     async def GetStatus(self, request: pb.GetStatusRequest, _info: CallInfo) -> pb.GetStatusResponse:
         """Tell how budgets stand."""
         scopes = [read_scope(scope, f"scopes[{index}]") for index, scope in enumerate(request.scopes)]
-        status = await self._budgets.status(request.organization, scopes, request.period)
+        status = await self._budgets.status(request.organization, scopes, read_period(request.period))
         return pb.GetStatusResponse(
             can_execute=status.can_execute, budgets=write_statuses(status.balances, status.organization.currency)
         )

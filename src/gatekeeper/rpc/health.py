@@ -20,14 +20,17 @@ class Health:
     def __init__(self, services: tuple[str, ...]) -> None:
         """Begin as NOT_SERVING: nothing is known yet."""
         self.servicer = HealthServicer()
+        # Whether calls are refused: for good, or until the database is back.
         self.draining = False
+        self.away = False
+        self._withdrawn = False
         self._services = ("", *services)
         self._parts: dict[str, bool] = {}
 
     @property
     def serving(self) -> bool:
         """Whether every part is fit."""
-        return bool(self._parts) and all(self._parts.values()) and not self.draining
+        return bool(self._parts) and all(self._parts.values()) and not self._withdrawn
 
     async def report(self, parts: Mapping[str, bool]) -> None:
         """Take the state of some parts."""
@@ -35,11 +38,12 @@ class Health:
         if changed:
             log.info("health.changed", **changed)
         self._parts.update(parts)
+        self.away = not self._parts.get("database", True)
         await self._tell()
 
-    async def drain(self) -> None:
-        """Say NOT_SERVING from now on."""
-        self.draining = True
+    async def withdraw(self) -> None:
+        """Say NOT_SERVING from now on, while calls are still answered: whoever balances load needs time to notice."""
+        self._withdrawn = True
         await self._tell()
 
     async def _tell(self) -> None:

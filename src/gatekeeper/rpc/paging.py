@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import Message
@@ -15,6 +15,7 @@ from gatekeeper.domain.errors import InvalidField
 
 PAGE_SIZE_DEFAULT = 100
 DIGEST_CHARS = 12
+FOREIGN = "is not one that this server made"
 
 
 def page_size(asked: int) -> int:
@@ -38,9 +39,9 @@ def read_token(request: Any, length: int) -> list[str] | None:
     try:
         digest, *parts = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
     except (ValueError, TypeError) as error:
-        raise InvalidField(field="page_token", problem="is not one that this server made") from error
-    if len(parts) != length or not all(isinstance(part, str) for part in parts):
-        raise InvalidField(field="page_token", problem="is not one that this server made")
+        raise InvalidField(field="page_token", problem=FOREIGN) from error
+    if len(parts) != length or not all(map(_is_text, parts)):
+        raise InvalidField(field="page_token", problem=FOREIGN)
     if digest != _digest(request):
         raise InvalidField(field="page_token", problem="belongs to a request with other fields; begin anew")
     return parts
@@ -49,9 +50,14 @@ def read_token(request: Any, length: int) -> list[str] | None:
 def read_instant(part: str) -> datetime:
     """Read an instant of a position. Raises `InvalidField`."""
     try:
-        return datetime.fromisoformat(part)
-    except ValueError as error:
-        raise InvalidField(field="page_token", problem="is not one that this server made") from error
+        return datetime.fromisoformat(part).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidField(field="page_token", problem=FOREIGN) from error
+
+
+def _is_text(part: object) -> bool:
+    """Tell whether PostgreSQL would take it for one: it knows no NUL, and UTF-8 no half characters."""
+    return isinstance(part, str) and "\0" not in part and part == part.encode(errors="ignore").decode()
 
 
 def _digest(request: Any) -> str:

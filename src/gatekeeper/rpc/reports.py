@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from gatekeeper.domain.budget import Scope, ScopeKind
 from gatekeeper.domain.errors import InvalidField
-from gatekeeper.domain.periods import Window
+from gatekeeper.domain.periods import TOTAL, Window
 from gatekeeper.services.budgets import Budgets
 from gatekeeper.services.reports import Reports
 from gatekeeper_client.v1 import report_service_pb2 as pb
 
 from .boundary import CallInfo
-from .paging import page_size, read_instant, read_token, write_token
+from .paging import FOREIGN, page_size, read_instant, read_token, write_token
 from .translate import (
     EXECUTION_KIND_OF,
     OUTCOME_OF,
     SCOPE_KIND_OF,
     STATE_OF,
+    read_period,
     write_budget,
     write_execution,
     write_reservation,
@@ -63,7 +64,7 @@ class ReportServicer:
         """List an organization's billing log, newest first."""
         names = ("department", "campaign", "agent", "run", "model")
         filters = {name: getattr(request, name) for name in names}
-        filters["period"] = "" if request.period == Window.TOTAL.lower() else request.period
+        filters["period"] = "" if request.period == TOTAL else read_period(request.period)
         filters["outcome"] = OUTCOME_OF.get(request.outcome, "")
         filters["kind"] = EXECUTION_KIND_OF.get(request.kind, "")
         position = read_token(request, 3)
@@ -79,4 +80,4 @@ def _budget_key(position: list[str]) -> tuple[Scope, Window]:
     try:
         return Scope(ScopeKind(position[0]), position[1]), Window(position[2])
     except ValueError as error:
-        raise InvalidField(field="page_token", problem="is not one that this server made") from error
+        raise InvalidField(field="page_token", problem=FOREIGN) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from gatekeeper_client.v1 import gatekeeper_service_pb2, report_service_pb2
 
-from .boundary import Admission, guarded
+from .boundary import Admission, guarded, reader
 from .gatekeeper import GatekeeperServicer
 from .health import Health
 from .reports import ReportServicer
@@ -72,7 +74,7 @@ def _handlers(descriptor: Any, servicer: Any, validator: Validator, admission: A
         request, response = method.input_type._concrete_class, method.output_type._concrete_class  # noqa: SLF001
         handlers[method.name] = grpc.unary_unary_rpc_method_handler(
             guarded(getattr(servicer, method.name), method.input_type.full_name, validator, admission),
-            request_deserializer=request.FromString,
+            request_deserializer=reader(request.FromString),
             response_serializer=response.SerializeToString,
         )
     return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
@@ -101,6 +103,8 @@ def _listen_unix(server: grpc.aio.Server, address: str) -> str:
     path = Path(address.removeprefix(UNIX))
     if path.is_socket() and _answers(path):
         raise ListenError(address, "another server answers there")
+    if path.exists() and not path.is_socket():
+        raise ListenError(address, "a file that is no socket is there")
     path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
@@ -122,4 +126,6 @@ def _answers(path: Path) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"

@@ -54,6 +54,12 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
         grpc.StatusCode.DEADLINE_EXCEEDED, ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED
     ),
 }
+# gRPC clients take a status of up to 8 kB, and turn a longer one into an error of their own. In the message a character
+# takes up to 12 bytes; the details hold it once more, and come in base 64.
+VIOLATIONS_BYTES_MAX = 2500
+VIOLATIONS_TOLD = 2
+FIELD_LENGTH_MAX = 72
+
 INTERNAL = Status(grpc.StatusCode.INTERNAL, ErrorReason.ERROR_REASON_INTERNAL)
 INTERNAL_TEXT = "Something unforeseen happened; the server's log has the cause. Try again once with the same ids."
 
@@ -63,8 +69,24 @@ class InvalidRequest(errors.GatekeeperError):
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
         """Take (field path, what it takes) pairs."""
-        self.violations = violations
-        super().__init__(count=str(len(violations)), fields="; ".join(f"{field} {what}" for field, what in violations))
+        self.violations = _foremost([(_cut(field), what) for field, what in violations])
+        told = [f"{field} {what}" for field, what in self.violations[:VIOLATIONS_TOLD]]
+        more = ["…"] * (len(violations) > len(told))
+        super().__init__(count=str(len(violations)), fields="; ".join(told + more))
+
+
+def _foremost(violations: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+    """Return as many as fit into a status, at least one."""
+    size = 0
+    for index, (field, what) in enumerate(violations):
+        size += len(field.encode()) + len(what.encode())
+        if index and size > VIOLATIONS_BYTES_MAX:
+            return violations[:index]
+    return violations
+
+
+def _cut(field: str) -> str:
+    return field if len(field) <= FIELD_LENGTH_MAX else field[: FIELD_LENGTH_MAX - 1] + "…"
 
 
 def status_of(error: Exception) -> tuple[Status, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -78,8 +78,18 @@ def read_attribution(request: gatekeeper_service_pb2.ReserveRequest) -> Attribut
 
 
 def read_duration(duration: Duration) -> timedelta:
-    """Read a duration, to the microsecond below."""
-    return timedelta(seconds=duration.seconds, microseconds=duration.nanos // 1000)
+    """Read a duration, to the microsecond above: one that is not zero stays so."""
+    return timedelta(seconds=duration.seconds, microseconds=-(-duration.nanos // 1000))
+
+
+def read_period(period: str) -> str:
+    """Read a period, whose form has been checked; a day must be one of the calendar."""
+    if len(period) == len("2026-11-20"):
+        try:
+            date.fromisoformat(period)
+        except ValueError as error:
+            raise errors.InvalidField(field="period", problem="must be a day that there is") from error
+    return period
 
 
 def read_estimate(request: gatekeeper_service_pb2.ReserveRequest) -> Money | Tokens:

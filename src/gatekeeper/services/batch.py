@@ -70,7 +70,7 @@ async def settle(
     """
     commands = [call.command for call in calls]
     scopes = {scope for command in commands if isinstance(command, Reserve) for scope in command.attribution.scopes()}
-    books = await _open(connection, organization, commands, scopes, periods, rules)
+    books, opened = await _open(connection, organization, commands, scopes, periods, rules)
     if books is None:
         await connection.execute("ROLLBACK")
         return [_unknown(organization, command) for command in commands], periods
@@ -91,7 +91,7 @@ async def settle(
     clock = asyncio.get_running_loop().time()
     results = [_apply(ledger, call, clock) for call in calls]
     await _look_up(connection, organization, ledger, results)
-    if not any(isinstance(result, Answer) and _is_real(call) for call, result in zip(calls, results, strict=True)):
+    if opened and not any(map(_is_kept, calls, results)):
         await connection.execute("ROLLBACK")
         return results, current
     with wrap_errors():
@@ -106,8 +106,8 @@ async def _open(
     scopes: set[Scope],
     periods: Periods,
     rules: Rules,
-) -> storage.Books | None:
-    """Open the books; where there are none, and a call may open them, make them first."""
+) -> tuple[storage.Books | None, bool]:
+    """Open the books; where there are none, and a call may open them, make them first. Return whether they are new."""
     asked = {
         "scopes": scopes,
         "periods": periods,
@@ -115,12 +115,14 @@ async def _open(
         "of_reservations": any(not isinstance(command, Reserve) for command in commands),
     }
     books = await storage.open_books(connection, organization, **asked)
+    opened = False
     if books is None and rules.auto_provision and any(isinstance(command, Reserve) for command in commands):
         await storage.open_organization(connection, organization, monthly_budget(rules.monthly_budget))
         books = await storage.open_books(connection, organization, **asked, begin=False)
+        opened = True
     if books is not None and not asked["of_reservations"]:
         await _read_repeated(connection, organization, books, periods)
-    return books
+    return books, opened
 
 
 async def _read_repeated(connection: Connection, organization: str, books: storage.Books, periods: Periods) -> None:
@@ -130,8 +132,9 @@ async def _read_repeated(connection: Connection, organization: str, books: stora
             await storage.read_budgets(connection, organization, books, [*held.attribution.scopes()], held.periods)
 
 
-def _is_real(call: Call) -> bool:
-    return not (isinstance(call.command, Reserve) and call.command.validate_only)
+def _is_kept(call: Call, result: Result) -> bool:
+    """Tell whether a call may open an organization: not one that fails or only asks."""
+    return isinstance(result, Answer) and not (isinstance(call.command, Reserve) and call.command.validate_only)
 
 
 def monthly_budget(cap: Decimal) -> Budget:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from gatekeeper.domain import caps, errors
-from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Scope, ScopeKind
+from gatekeeper.domain.budget import ORGANIZATION, Balance, BalanceKey, Budget, Scope, ScopeKind
 from gatekeeper.domain.caps import SetCap
 from gatekeeper.domain.ledger import Organization
 from gatekeeper.domain.periods import TOTAL, Periods, Window, periods_at
@@ -59,14 +59,19 @@ class Budgets:
             async with self._reads.connection() as connection:
                 now, found = await _find(connection, organization)
                 current = periods_at(now, ZoneInfo(found.time_zone))
-                asked = None if not scopes else [Scope(ScopeKind.ORGANIZATION, ""), *scopes]
-                standings = await storage.list_budgets(
-                    connection, organization, periods=[period] if period else _names(current), scopes=asked, limit=STATUS_MAX
+                asked = None if not scopes else [ORGANIZATION, *scopes]
+                deciding = standings = await storage.list_budgets(
+                    connection, organization, periods=_names(current), scopes=asked or [ORGANIZATION], limit=STATUS_MAX
                 )
-        balances = [balance for standing in standings if (balance := _in_period(standing, current, period))]
-        deciding = balances if scopes else [b for b in balances if b.key.scope.kind is ScopeKind.ORGANIZATION]
+                if period or not scopes:
+                    periods = [period] if period else _names(current)
+                    standings = await storage.list_budgets(
+                        connection, organization, periods=periods, scopes=asked, limit=STATUS_MAX
+                    )
         return Status(
-            organization=found, can_execute=not any(balance.blocks() for balance in deciding), balances=balances
+            organization=found,
+            can_execute=not any(_current(standing, current).blocks() for standing in deciding),
+            balances=[balance for standing in standings if (balance := _in_period(standing, current, period))],
         )
 
     async def page(

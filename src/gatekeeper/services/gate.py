@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import psycopg
 import structlog
@@ -19,11 +21,14 @@ from gatekeeper.domain import errors
 from gatekeeper.domain.commands import Command
 from gatekeeper.domain.periods import Periods
 from gatekeeper.storage import books as storage
-from gatekeeper.storage.connections import Pool, is_lost, wrap_errors
+from gatekeeper.storage.connections import Connection, Pool, is_lost, wrap_errors
 
 from .batch import Answer, Call, Result, Rules, guess_periods, is_about_one_call, settle
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateLimits:
@@ -45,8 +50,7 @@ class Gate:
         self.rules = rules
         self.limits = limits
         self.waiting = 0
-        # Whether the database answers; who probes it sets this, so that calls need not find out one by one.
-        self.reachable = True
+        self.is_open = True
         self._lanes: dict[str, Lane] = {}
 
     async def submit(self, organization: str, command: Command, *, timeout_s: float | None = None) -> Answer:
@@ -55,24 +59,54 @@ class Gate:
         Raises a `GatekeeperError` where there is none. Cancelled, or past `timeout_s`, the call is not admitted unless
         it was already being settled.
         """
-        if not self.reachable:
+        if not self.is_open:
             raise errors.DatabaseUnavailable
-        if not organization:
-            organization = await self._organization_of(command.reservation_id)
         loop = asyncio.get_running_loop()
-        lane = self._lanes.get(organization)
-        if lane is None:
-            lane = self._lanes[organization] = Lane(self, organization)
         call = Call(command=command, verdict=loop.create_future())
         if timeout_s is not None:
             call.expired_at = loop.time() + timeout_s
+        if not organization:
+            organization = await self._organization_of(command.reservation_id)
+        lane = self._lanes.get(organization) or Lane(self, organization)
         lane.enter(call)
+        self._lanes[organization] = lane
         return await call.verdict
+
+    def shut(self) -> None:
+        """Refuse calls at once, those that wait too: whoever probes the database says that it does not answer."""
+        self.is_open = False
+        for lane in self._lanes.values():
+            lane.refuse()
+
+    def reopen(self) -> None:
+        """Let calls in again."""
+        self.is_open = True
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do work on a connection.
+
+        Connections may have died since they were last used, at worst all of them. Where that shows before anything was
+        sent that could commit, the work is done again on another one.
+
+        Raises psycopg.Error where nothing was written, and `DatabaseUnavailable` where that is not known.
+        """
+        attempts = self.pool.max_size + 1
+        try:
+            async with asyncio.timeout(self.limits.batch_timeout_s):
+                while True:
+                    attempts -= 1
+                    try:
+                        async with self.pool.connection() as connection:
+                            return await work(connection)
+                    except psycopg.OperationalError as error:
+                        if not attempts or error.sqlstate or isinstance(error, PoolTimeout):
+                            raise
+        except TimeoutError as error:
+            raise errors.DatabaseUnavailable from error
 
     async def _organization_of(self, reservation_id: str) -> str:
         with wrap_errors():
-            async with self.pool.connection() as connection:
-                found = await storage.organizations_of(connection, reservation_id)
+            found = await self.transact(lambda connection: storage.organizations_of(connection, reservation_id))
         if not found:
             raise errors.ReservationNotFound(reservation_id=reservation_id)
         if len(found) > 1:
@@ -86,7 +120,7 @@ class Gate:
     async def drain(self) -> None:
         """Wait until every lane is empty."""
         while self._lanes:
-            await asyncio.gather(*(lane.running for lane in self._lanes.values() if lane.running), return_exceptions=True)
+            await asyncio.wait([lane.running for lane in self._lanes.values() if lane.running])
 
 
 class Lane:
@@ -123,10 +157,13 @@ class Lane:
                 await self._settle(calls)
         finally:
             self._gate.retire(self)
-            self._gate.waiting -= len(self._queue)
-            for call in self._queue:
-                if not call.verdict.done():
-                    call.verdict.set_exception(errors.DatabaseUnavailable())
+            self.refuse()
+
+    def refuse(self) -> None:
+        """Send all that wait away."""
+        self._gate.waiting -= len(self._queue)
+        _answer(self._queue, [errors.DatabaseUnavailable()] * len(self._queue))
+        self._queue.clear()
 
     def _next_batch(self, now: float) -> list[Call]:
         """Take the calls that wait, at most `batch_max`, but for those that nobody waits for any more."""
@@ -140,50 +177,39 @@ class Lane:
                 call.verdict.set_exception(errors.DeadlineExceeded())
         return batch
 
-    async def _settle(self, calls: list[Call]) -> None:
+    async def _settle(self, calls: Sequence[Call]) -> None:
         """Settle a batch; if one call spoils it, settle them one by one, so that it fails alone."""
         try:
-            results: Sequence[Result | Exception] = await self._transact(calls)
+            results: Sequence[Result | Exception] = await self._gate.transact(partial(self._transact, calls))
         except psycopg.Error as error:
             if is_about_one_call(error) and len(calls) > 1:
                 log.warning("batch.split", organization=self.organization, calls=len(calls), exc_info=error)
-                for call in calls:
-                    await self._settle([call])
+                await self._settle_singly(calls)
                 return
-            failure = errors.DatabaseUnavailable() if is_lost(error) else error
-            results = [failure] * len(calls)
-        except Exception as error:
+            results = [errors.DatabaseUnavailable() if is_lost(error) else error] * len(calls)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             results = [error] * len(calls)
-        for call, result in zip(calls, results, strict=True):
-            if call.verdict.done():
-                continue
-            if isinstance(result, Answer):
-                call.verdict.set_result(result)
+        _answer(calls, results)
+
+    async def _settle_singly(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            if self._gate.is_open:
+                await self._settle([call])
             else:
-                call.verdict.set_exception(result)
+                _answer([call], [errors.DatabaseUnavailable()])
 
-    async def _transact(self, calls: list[Call]) -> Sequence[Result | Exception]:
-        """Settle a batch in one transaction.
-
-        A connection may have died since it was last used. Where that shows before anything was sent that could
-        commit, the batch is tried once more on another one.
-        """
-        pool = self._gate.pool
-        try:
-            async with asyncio.timeout(self._gate.limits.batch_timeout_s):
-                try:
-                    return await self._settle_on(pool, calls)
-                except psycopg.OperationalError as error:
-                    if isinstance(error, PoolTimeout) or error.sqlstate:
-                        raise
-                    await pool.check()
-                    return await self._settle_on(pool, calls)
-        except TimeoutError as error:
-            raise errors.DatabaseUnavailable from error
-
-    async def _settle_on(self, pool: Pool, calls: list[Call]) -> Sequence[Result | Exception]:
-        async with pool.connection() as connection:
-            results, self._periods = await settle(
-                connection, self.organization, calls, self._gate.rules, guess_periods(self._periods)
-            )
+    async def _transact(self, calls: Sequence[Call], connection: Connection) -> Sequence[Result]:
+        periods = guess_periods(self._periods)
+        results, self._periods = await settle(connection, self.organization, calls, self._gate.rules, periods)
         return results
+
+
+def _answer(calls: Iterable[Call], results: Iterable[Result | Exception]) -> None:
+    """Tell each call what came of it, unless nobody waits for it any more."""
+    for call, result in zip(calls, results, strict=True):
+        if call.verdict.done():
+            continue
+        if isinstance(result, Answer):
+            call.verdict.set_result(result)
+        else:
+            call.verdict.set_exception(result)

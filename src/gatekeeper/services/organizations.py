@@ -122,24 +122,23 @@ async def _change(connection: Connection, before: Organization, after: Organizat
     """Write changed terms, unless the money that is in the books already forbids it."""
     last_day = await organizations.last_day(connection, before.organization)
     if after.currency != before.currency and (last_day or before.price_version):
-        raise errors.CurrencyMismatch(
-            organization=before.organization, currency=before.currency, given=after.currency
-        )
+        raise errors.CurrencyMismatch(organization=before.organization, currency=before.currency, given=after.currency)
     await organizations.write_terms(connection, after)
-    if after.time_zone != before.time_zone:
-        await _turn_calendar(connection, after, periods_at(now, ZoneInfo(after.time_zone)), last_day)
+    current = periods_at(now, ZoneInfo(after.time_zone))
+    if after.time_zone != before.time_zone and current.day < periods_at(now, ZoneInfo(before.time_zone)).day:
+        if current.day < last_day:
+            problem = f"would turn the calendar back behind calls of {last_day}; try again when it is that day there"
+            raise errors.InvalidField(field="time_zone", problem=problem)
+        await _turn_back(connection, after.organization, current)
 
 
-async def _turn_calendar(connection: Connection, organization: Organization, current: Periods, last_day: str) -> None:
-    """Let `current` be the periods from now on, which may have been over already: then every budget counts in them.
+async def _turn_back(connection: Connection, name: str, current: Periods) -> None:
+    """Let an earlier day be the current one, with every budget that has been set since.
 
-    They must not be before `last_day`: calls of a day that is still to come would escape a budget that is set today.
+    No call has been made later: a budget that is set today could not know of those of a day that is still to come.
     """
-    if current.day < last_day:
-        problem = f"would turn the calendar back behind calls of {last_day}; try again when it is that day there"
-        raise errors.InvalidField(field="time_zone", problem=problem)
-    name, periods = organization.organization, [current.day, current.month]
     await organizations.forget_later(connection, name, current)
+    periods = [current.day, current.month]
     standings = await budgets.list_budgets(connection, name, periods=periods, limit=PAGE)
     while standings:
         for standing in standings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -20,6 +20,12 @@ log = structlog.get_logger(__name__)
 # Overdue holds that one sweep ends, and how many of one organization: as much as the lanes settle within a second.
 SWEEP_MAX = 4096
 SWEEP_PER_ORGANIZATION = 1024
+
+# How often a database that is away is asked whether it is back.
+RETURN_INTERVAL_S = 0.2
+# After how long a probe that hangs is given up for another connection.
+GIVE_UP_S = 10
+AWAY = {"database": False, "schema": False}
 
 
 async def sweep(gate: Gate, reads: Pool) -> int:
@@ -56,34 +62,57 @@ async def sweep_forever(gate: Gate, reads: Pool, interval_s: float) -> None:
             await asyncio.sleep(interval_s)
 
 
-async def probe(gate: Gate, pool: Pool, prices: Prices) -> dict[str, bool]:
-    """Return the parts of readiness by name, and let the gate know whether the database answers."""
+async def probe(gate: Gate, pool: Pool, prices: Prices, *, served: Sequence[Pool]) -> dict[str, bool]:
+    """Return the parts of readiness by name, and open or shut the gate.
+
+    `pool` is for this alone: others may be exhausted by calls that wait. Those in `served` start anew after an outage.
+    """
     try:
         with wrap_errors():
             async with pool.connection() as connection:
                 await connection.execute("SELECT 1")
-                gate.reachable = True
+                if not gate.is_open:
+                    await _reopen(gate, served)
                 schema_known = await schema.current_revision(connection) == schema.REVISION
                 await prices.refresh(connection)
     except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer as it should
         log.warning("database.away", reason=type(error).__name__)
-        gate.reachable = False
-        return {"database": False, "schema": False}
+        gate.shut()
+        return AWAY
     return {"database": True, "schema": schema_known}
 
 
+async def _reopen(gate: Gate, served: Sequence[Pool]) -> None:
+    """Let calls in again, on connections that are younger than the outage."""
+    for pool in served:
+        await pool.drain()
+    gate.reopen()
+
+
 async def probe_forever(
+    gate: Gate,
     probe_once: Callable[[], Awaitable[dict[str, bool]]],
     report: Callable[[dict[str, bool]], Awaitable[None]],
+    *,
     interval_s: float,
     timeout_s: float,
 ) -> None:
-    """Probe at every interval, and report what was found; a probe that hangs counts as a database that is away."""
+    """Probe at every interval, more often while the database is away, and report what was found.
+
+    A probe that hangs counts as a database that is away.
+    """
     while True:
+        probing = asyncio.ensure_future(probe_once())
         try:
-            async with asyncio.timeout(timeout_s):
-                parts = await probe_once()
+            await asyncio.wait([probing], timeout=timeout_s)
+            if not probing.done():
+                log.warning("database.away", reason="it does not answer")
+                gate.shut()
+                await report(AWAY)
+            parts = await asyncio.wait_for(probing, GIVE_UP_S)
         except TimeoutError:
-            parts = {"database": False, "schema": False}
+            parts = AWAY
+        finally:
+            probing.cancel()
         await report(parts)
-        await asyncio.sleep(interval_s)
+        await asyncio.sleep(interval_s if gate.is_open else min(interval_s, RETURN_INTERVAL_S))

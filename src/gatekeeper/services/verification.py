@@ -95,9 +95,7 @@ def _current(time_zone: str, now: datetime) -> Sequence[tuple[str, str]]:
     return []
 
 
-def _without_calendar(
-    time_zones: Sequence[tuple[str, str]], known: Sequence[tuple[str, str, str]]
-) -> list[Difference]:
+def _without_calendar(time_zones: Sequence[tuple[str, str]], known: Sequence[tuple[str, str, str]]) -> list[Difference]:
     with_calendar = {name for name, *_ in known}
     return [
         Difference(what=f"its time zone {time_zone!r} does not exist", organization=name)

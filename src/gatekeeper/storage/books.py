@@ -21,7 +21,8 @@ from .connections import Connection, first
 from .roundtrip import Statement, roundtrip
 
 # Locks the organization's row (by its primary key) for as long as the transaction lasts. The clock is read outside
-# the locking query, hence after the lock was granted: instants of an organization follow the order of its lock.
+# the locking query, hence after the lock was granted. It never steps back behind the newest reservation (one probe of
+# the newest-first index), whatever happens to the machine's clock: a period that has begun is not left again.
 LOCK = Statement(
     "lock",
     """
@@ -29,7 +30,8 @@ WITH locked AS MATERIALIZED (
     SELECT organization, currency, time_zone, expiry_policy, known_scopes, price_version
     FROM organizations WHERE organization = $1 FOR NO KEY UPDATE
 )
-SELECT clock_timestamp(), locked.* FROM locked
+SELECT greatest(clock_timestamp(), (SELECT max(created_at) FROM reservations WHERE organization = $1)), locked.*
+FROM locked
 """,
 )
 
@@ -83,10 +85,10 @@ LEFT JOIN balances p ON p.organization = b.organization AND p.scope_kind = b.sco
 # Opens an organization that is seen for the first time. Waits for another transaction that does the same.
 OPEN_ORGANIZATION = "INSERT INTO organizations (organization) VALUES (%s) ON CONFLICT DO NOTHING"
 
-# When the earliest open hold of a scope and period expires, by the index on open holds; `column` is a scope's.
+# When the earliest open hold with money in it of a scope and period expires, by the index on open holds; `column` is a scope's.
 EARLIEST_EXPIRY = """
 SELECT expires_at FROM reservations
-WHERE organization = %s AND state = 'HELD' AND {scope} AND {period} AND reservation_id <> ALL(%s)
+WHERE organization = %s AND state = 'HELD' AND amount > 0 AND {scope} AND {period} AND reservation_id <> ALL(%s)
 ORDER BY expires_at LIMIT 1
 """
 
@@ -105,7 +107,7 @@ UPDATE_RESERVATIONS = Statement(
     f"""
 UPDATE reservations SET amount = r.amount, state = r.state, expires_at = r.expires_at, ended_at = r.ended_at,
     ended_by = r.ended_by, commit_digest = decode(r.commit_digest, 'hex'), charged = r.charged,
-    committed = r.committed, late = r.late
+    committed = r.committed, late = r.late, would_deny = r.would_deny
 FROM json_to_recordset($2) AS r({rows.RESERVATION_TYPES})
 WHERE reservations.organization = $1 AND reservations.reservation_id = r.reservation_id
 """,

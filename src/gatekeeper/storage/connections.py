@@ -19,6 +19,8 @@ Pool: TypeAlias = AsyncConnectionPool[Connection]
 # How long a call waits for a connection before it is told that the database is away.
 POOL_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 2
+# How long the kernel waits for a sign that what we sent has arrived.
+PEER_TIMEOUT_MS = 10_000
 
 # The hot path's statements are prepared while tables may still be empty. Their plans must not be the ones that suit an
 # empty table: every one of them has an index. JIT costs more than any of these statements.
@@ -87,10 +89,14 @@ async def open_pool(database_url: str, *, name: str, size_max: int, hot: bool) -
             "autocommit": True,
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": f"gatekeeper-{name}",
-            # A dead peer is noticed within seconds, not after the kernel's two hours.
+            # The hot path prepares its own statements, which psycopg would deallocate together with its own.
+            "prepare_threshold": None if hot else 5,
+            # A dead peer is noticed within seconds, not after the kernel's two hours, nor, where something is on its
+            # way, after a quarter of one.
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
+            "tcp_user_timeout": PEER_TIMEOUT_MS,
         },
     )
     async with pool:

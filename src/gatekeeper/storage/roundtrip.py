@@ -15,14 +15,14 @@ from typing import Any
 from psycopg import OperationalError
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, Format
+from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
 from .connections import Connection
 
 Row = tuple[Any, ...]
-READS, ENDS = ExecStatus.TUPLES_OK, ExecStatus.PIPELINE_SYNC
-FINE = frozenset({READS, ExecStatus.COMMAND_OK})
+FINE = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
+PREPARED = "names_prepared_by_roundtrip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,93 +36,91 @@ class Statement:
 async def roundtrip(connection: Connection, *calls: tuple[Statement, Sequence[str]]) -> list[list[Row]]:
     """Execute statements in order; return the rows of each.
 
-    Raises the first error of any, as psycopg would; the statements behind it are not executed then. Cancelled, it
-    closes the connection: what the server did is not known.
+    Raises the first error of any, as psycopg would; the statements behind it are not executed then. Where the
+    connection breaks or the wait is cancelled, it is closed: what the server did is not known.
     """
     pgconn = connection.pgconn
-    pgconn.enter_pipeline_mode()
+    known = _prepared_by(connection)
     try:
-        prepared = [_send(connection, pgconn, statement, parameters) for statement, parameters in calls]
+        pgconn.enter_pipeline_mode()
+        news = {statement.name: statement for statement, _ in calls if statement.name not in known}
+        for statement in news.values():
+            pgconn.send_prepare(statement.name.encode(), statement.sql.encode())
+        for statement, parameters in calls:
+            values = [parameter.encode() for parameter in parameters]
+            pgconn.send_query_prepared(statement.name.encode(), values, result_format=Format.BINARY)
         pgconn.pipeline_sync()
         results = await _receive(pgconn)
         pgconn.exit_pipeline_mode()
     except BaseException:
         pgconn.finish()
         raise
-    return _rows(connection, pgconn, results, prepared)
-
-
-def _send(connection: Connection, pgconn: PGconn, statement: Statement, parameters: Sequence[str]) -> bool:
-    """Send one statement; prepare it before if this connection has not. Return whether it was prepared."""
-    name = statement.name.encode()
-    known = _prepared_by(connection)
-    first = name not in known
-    if first:
-        pgconn.send_prepare(name, statement.sql.encode())
+    for name, result in zip(news, results, strict=False):
+        _check(result)
         known.add(name)
-    pgconn.send_query_prepared(name, [parameter.encode() for parameter in parameters], result_format=Format.BINARY)
-    return first
+    return _rows(connection, results[len(news) :])
 
 
-def _prepared_by(connection: Connection) -> set[bytes]:
-    known: set[bytes] | None = getattr(connection, "prepared_names", None)
+def _prepared_by(connection: Connection) -> set[str]:
+    """Return the names that are prepared on a connection, a set that lives as long as it."""
+    known: set[str] | None = getattr(connection, PREPARED, None)
     if known is None:
         known = set()
-        connection.prepared_names = known  # type: ignore[attr-defined]
+        setattr(connection, PREPARED, known)
     return known
 
 
 async def _receive(pgconn: PGconn) -> list[PGresult]:
-    """Return all results up to the end of the pipeline."""
+    """Return all results up to the end of the pipeline. Raises OperationalError where the connection breaks."""
     loop = asyncio.get_running_loop()
-    results: list[PGresult] = []
+    socket = pgconn.socket
     ready = asyncio.Event()
-    loop.add_reader(pgconn.socket, ready.set)
+    loop.add_reader(socket, ready.set)
     try:
-        while pgconn.flush():
-            # What PostgreSQL sends meanwhile must be read, or neither side gets on.
-            await asyncio.sleep(0)
-            pgconn.consume_input()
+        await _flush(pgconn, loop, socket, ready)
+        results: list[PGresult] = []
         while True:
-            if pgconn.is_busy():
+            while pgconn.is_busy():
                 ready.clear()
                 await ready.wait()
                 pgconn.consume_input()
-                continue
             result = pgconn.get_result()
             if result is None:
-                continue
-            if result.status == ENDS:
+                if pgconn.status == ConnStatus.BAD:
+                    raise OperationalError(pgconn.get_error_message())
+            elif result.status == ExecStatus.PIPELINE_SYNC:
                 return results
-            results.append(result)
+            else:
+                results.append(result)
     finally:
-        if pgconn.status == 0:
-            loop.remove_reader(pgconn.socket)
+        loop.remove_reader(socket)
 
 
-def _rows(
-    connection: Connection, pgconn: PGconn, results: Sequence[PGresult], prepared: Sequence[bool]
-) -> list[list[Row]]:
-    rows: list[list[Row]] = []
+async def _flush(pgconn: PGconn, loop: asyncio.AbstractEventLoop, socket: int, ready: asyncio.Event) -> None:
+    """Send what is still to be sent, reading meanwhile: PostgreSQL may not read on until we do."""
+    while pgconn.flush():
+        ready.clear()
+        loop.add_writer(socket, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_writer(socket)
+        pgconn.consume_input()
+
+
+def _rows(connection: Connection, results: Sequence[PGresult]) -> list[list[Row]]:
     transformer = Transformer(connection)
-    following = iter(results)
-    for was_prepared in prepared:
-        if was_prepared:
-            _check(connection, next(following, None))
-        result = _check(connection, next(following, None))
-        if result.status != READS or not result.ntuples:
+    rows: list[list[Row]] = []
+    for result in results:
+        _check(result)
+        if result.ntuples:
+            transformer.set_pgresult(result)
+            rows.append(transformer.load_rows(0, result.ntuples, tuple))
+        else:
             rows.append([])
-            continue
-        transformer.set_pgresult(result)
-        rows.append(transformer.load_rows(0, result.ntuples, tuple))
     return rows
 
 
-def _check(connection: Connection, result: PGresult | None) -> PGresult:
-    if result is None:
-        message = "the connection was lost"
-        raise OperationalError(message)
+def _check(result: PGresult) -> None:
     if result.status not in FINE:
-        _prepared_by(connection).clear()
         raise error_from_result(result, encoding="utf-8")
-    return result

@@ -1,4 +1,4 @@
-"""Which questions does verification ask the ledger? Each is one statement over all books; each of its rows a difference.
+"""What does verification ask the ledger? Each question is one statement over all books; each of its rows a difference.
 
 No statement takes a lock, and none goes row by row: those on reservations and executions read their table from end to
 end. All return what is wrong, organization, a balance's key, a reservation's id, what is expected, and what is found.
@@ -22,14 +22,14 @@ KEY = "organization, scope_kind, scope_id, budget_window, period"
 TABLES: Sequence[str] = ("budgets", "balances", "reservations", "executions", "excesses", "denials")
 
 UNKNOWN_ORGANIZATIONS = " UNION ALL ".join(
-    f"SELECT 'rows in {table} of an organization that does not exist', organization, {NO_KEY}, '', 0, count(*)"
-    f" FROM {table} t WHERE {MINE}"
+    f"SELECT 'rows in {table} of an organization that does not exist', organization, {NO_KEY}, '',"
+    f" 0.0, count(*)::numeric FROM {table} t WHERE {MINE}"
     " AND NOT EXISTS (SELECT FROM organizations o WHERE o.organization = t.organization) GROUP BY organization"
     for table in TABLES
 )
 
 PRICE_BOOKS = f"""
-SELECT 'its price book ' || price_version || ' does not exist', organization, {NO_KEY}, '', NULL, NULL
+SELECT 'its price book ' || quote_literal(price_version) || ' does not exist', organization, {NO_KEY}, '', NULL, NULL
 FROM organizations t
 WHERE {MINE} AND price_version <> '' AND NOT EXISTS (
     SELECT FROM price_books p WHERE p.organization = t.organization AND p.version = t.price_version)
@@ -152,10 +152,11 @@ WHERE {MINE} AND wrong IS NOT NULL
 # A hold that is long overdue was leaked: no server sweeps, or it does not find this one. By the index on open holds.
 OVERDUE = f"""
 SELECT 'hold not swept, overdue since ' || to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-       organization, {NO_KEY}, reservation_id, 0, amount
+       organization, {NO_KEY}, reservation_id, 0.0, amount
 FROM reservations t
 WHERE {MINE} AND state = 'HELD' AND expires_at < clock_timestamp() - make_interval(secs => %(overdue_after_s)s)
 """
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:

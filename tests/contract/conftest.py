@@ -1,0 +1,115 @@
+"""What do the tests of the wire share? One server and one database for all tests of a worker, an organization each.
+
+Their books are verified at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from gatekeeper.embedded import EmbeddedPostgres
+from tests.conftest import Server, _address, url_of, verify
+
+from .wire import Wire, until
+
+FAKE_CLOCK = """
+CREATE SCHEMA fake;
+CREATE TABLE fake.clock (now timestamptz NOT NULL);
+INSERT INTO fake.clock VALUES ('2030-01-01');
+CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT now FROM fake.clock';
+"""
+SEARCH_PATH = "?options=-csearch_path%3Dfake,public,pg_catalog"
+OVERDUE = "SELECT reservation_id FROM reservations WHERE state = 'HELD' AND expires_at <= clock_timestamp()"
+
+
+@contextmanager
+def _database(postgres: EmbeddedPostgres, template: str, name: str) -> Iterator[str]:
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+        yield url_of(postgres, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+
+@contextmanager
+def _served(url: str, folder: Path, **environment: str) -> Iterator[Wire]:
+    """Yield the wire of a server that lives as long as the worker."""
+    log = folder / "server.log"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
+    command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
+    with log.open("w") as stderr, subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=clean | environment, start_new_session=True
+    ) as process:
+        wire = Wire(_address(process, str(log)), url)
+        yield wire
+        wire.close()
+        assert Server(process=process, address=wire.address).stop() == 0
+
+
+@pytest.fixture(scope="session")
+def wire(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """Return the server of this worker, with the settings that everyone gets."""
+    with _database(postgres, template, "contract") as url:
+        with _served(url, tmp_path_factory.mktemp("contract")) as wire:
+            yield wire
+        assert verify(url) == []
+
+
+@pytest.fixture
+def organization(request: pytest.FixtureRequest) -> str:
+    """Name an organization that nobody knows yet, after the test, so that what it spoils can be told at the end."""
+    return f"{request.node.originalname}-{uuid.uuid4().hex[:8]}"[-128:]
+
+
+class Clock:
+    """The clock of a server, which stands still until it is set. Each test has a year to itself."""
+
+    def __init__(self, wire: Wire) -> None:
+        """Set the clock of the database behind `wire`."""
+        self.wire = wire
+        self.year = 2030
+
+    def set(self, instant: str) -> datetime:
+        """Set it to an instant of the test's year, like `01-31T23:59:59+00:00`."""
+        now = datetime.fromisoformat(f"{self.year}-{instant}").astimezone(UTC)
+        self.wire.sql("UPDATE fake.clock SET now = %s", now)
+        return now
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass."""
+        self.wire.sql("UPDATE fake.clock SET now = now + %s", by)
+
+    def swept(self) -> None:
+        """Wait until every overdue hold has been ended."""
+        until(lambda: not self.wire.sql(OVERDUE))
+
+
+@pytest.fixture(scope="session")
+def clocked(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clock]:
+    """Return a server of this worker whose clock tests set."""
+    with _database(postgres, template, "contract_clock") as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(FAKE_CLOCK)
+        url += SEARCH_PATH
+        with _served(url, tmp_path_factory.mktemp("clock"), GATEKEEPER_SWEEP_INTERVAL_S="0.05") as wire:
+            clock = Clock(wire)
+            yield clock
+            clock.swept()
+        assert verify(url) == []
+
+
+@pytest.fixture
+def clock(clocked: Clock) -> Clock:
+    """Begin a year that no test has seen."""
+    clocked.year += 1
+    clocked.set("01-01T00:00:00+00:00")
+    return clocked

@@ -1,0 +1,231 @@
+"""How do these tests speak with a server? By the raw stubs, in as few words as a test can be read in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, LiteralString
+
+import grpc
+import psycopg
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc_status import rpc_status
+
+from gatekeeper_client.money import from_money, to_money
+from gatekeeper_client.v1 import budget_pb2, reservation_pb2
+from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
+from gatekeeper_client.v1 import report_service_pb2 as report_pb
+from gatekeeper_client.v1.gatekeeper_service_pb2_grpc import GatekeeperServiceStub
+from gatekeeper_client.v1.report_service_pb2_grpc import ReportServiceStub
+
+# No call of these tests may hang; none takes a tenth of it.
+TIMEOUT_S = 20
+# How long a call takes at most from here into the server's queue.
+QUEUED_S = 0.15
+TABLES = ("organizations", "budgets", "balances", "reservations", "executions", "excesses", "denials", "price_books")
+COUNTS = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM {table}" for table in TABLES)
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+ORGANIZATION = budget_pb2.Scope(kind=budget_pb2.SCOPE_KIND_ORGANIZATION)
+
+
+def department(name: str) -> budget_pb2.Scope:
+    """Return the scope of a department."""
+    return budget_pb2.Scope(kind=budget_pb2.SCOPE_KIND_DEPARTMENT, id=name)
+
+
+def campaign(name: str) -> budget_pb2.Scope:
+    """Return the scope of a campaign."""
+    return budget_pb2.Scope(kind=budget_pb2.SCOPE_KIND_CAMPAIGN, id=name)
+
+
+def agent(name: str) -> budget_pb2.Scope:
+    """Return the scope of an agent."""
+    return budget_pb2.Scope(kind=budget_pb2.SCOPE_KIND_AGENT, id=name)
+
+
+def run(name: str) -> budget_pb2.Scope:
+    """Return the scope of a run."""
+    return budget_pb2.Scope(kind=budget_pb2.SCOPE_KIND_RUN, id=name)
+
+
+class Wire:
+    """A server, by its stubs, and its database, by SQL."""
+
+    def __init__(self, address: str, database_url: str) -> None:
+        """Connect to both."""
+        self.address = address
+        self.database_url = database_url
+        self.channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self.gatekeeper = GatekeeperServiceStub(self.channel)
+        self.reports = ReportServiceStub(self.channel)
+        self.database = psycopg.connect(database_url, autocommit=True)
+
+    def close(self) -> None:
+        """Leave both."""
+        self.channel.close()
+        self.database.close()
+
+    def reserve(self, organization: str, amount: str | None = None, **fields: Any) -> pb.ReserveResponse:
+        """Reserve; the amount in the organization's currency."""
+        request = pb.ReserveRequest(organization=organization, amount=_money(amount), **fields)
+        return self.gatekeeper.Reserve(request, timeout=TIMEOUT_S)
+
+    def hold(self, organization: str, amount: str = "1.00", **fields: Any) -> reservation_pb2.Reservation:
+        """Reserve what must be admitted."""
+        answer = self.reserve(organization, amount, **fields)
+        assert answer.WhichOneof("outcome") == "reservation", answer
+        return answer.reservation
+
+    def deny(self, organization: str, amount: str | None = None, **fields: Any) -> reservation_pb2.Denial:
+        """Reserve what must be denied."""
+        answer = self.reserve(organization, amount, **fields)
+        assert answer.WhichOneof("outcome") == "denial", answer
+        return answer.denial
+
+    def commit(
+        self, held: reservation_pb2.Reservation, amount: str | None = None, **fields: Any
+    ) -> pb.CommitResponse:
+        """Commit a reservation."""
+        request = pb.CommitRequest(**_named(held), amount=_money(amount), **fields)
+        return self.gatekeeper.Commit(request, timeout=TIMEOUT_S)
+
+    def release(self, held: reservation_pb2.Reservation) -> pb.ReleaseResponse:
+        """Release a reservation."""
+        return self.gatekeeper.Release(pb.ReleaseRequest(**_named(held)), timeout=TIMEOUT_S)
+
+    def extend(
+        self, held: reservation_pb2.Reservation, amount: str | None = None, **fields: Any
+    ) -> pb.ExtendResponse:
+        """Extend a reservation."""
+        request = pb.ExtendRequest(**_named(held), amount=_money(amount), **fields)
+        return self.gatekeeper.Extend(request, timeout=TIMEOUT_S)
+
+    def status(self, organization: str, *scopes: budget_pb2.Scope, period: str = "") -> pb.GetStatusResponse:
+        """Ask how budgets stand."""
+        request = pb.GetStatusRequest(organization=organization, scopes=scopes, period=period)
+        return self.gatekeeper.GetStatus(request, timeout=TIMEOUT_S)
+
+    def budget(
+        self, organization: str, scope: budget_pb2.Scope = ORGANIZATION, period: str = ""
+    ) -> budget_pb2.BudgetStatus:
+        """Return how the only budget of a scope stands."""
+        (found,) = [b for b in self.status(organization, scope, period=period).budgets if b.scope == scope]
+        return found
+
+    def cap(
+        self, organization: str, amount: str | None = None, scope: budget_pb2.Scope | None = None, **fields: Any
+    ) -> budget_pb2.Budget:
+        """Set a budget."""
+        request = pb.SetCapRequest(organization=organization, cap=_money(amount), scope=scope, **fields)
+        return self.gatekeeper.SetCap(request, timeout=TIMEOUT_S).budget
+
+    def executions(self, organization: str, **filters: Any) -> list[reservation_pb2.Execution]:
+        """Return the billing log, oldest first."""
+        request = report_pb.ListExecutionsRequest(organization=organization, **filters)
+        return list(self.reports.ListExecutions(request, timeout=TIMEOUT_S).executions)[::-1]
+
+    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Execute a statement behind the server's back; return its rows."""
+        cursor = self.database.execute(statement.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows each table has."""
+        return dict(self.sql(COUNTS))
+
+    @contextmanager
+    def locked(self, organization: str) -> Iterator[None]:
+        """Hold the lock on an organization's books."""
+        with psycopg.connect(self.database_url) as other:
+            other.execute("SELECT FROM organizations WHERE organization = %s FOR UPDATE", (organization,))
+            yield
+
+    def wait_for_lock(self) -> None:
+        """Wait until some transaction waits for a lock."""
+        until(lambda: self.sql(WAITING)[0][0] > 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A status that is not OK, with its details; `violations` by field path."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    metadata: dict[str, str]
+    violations: dict[str, str]
+    retry_delay_s: float | None
+
+
+def refusal(call: Callable[..., object], *arguments: Any, **named: Any) -> Refusal:
+    """Make a call that must end without a verdict; return why, once its details are as promised for every one."""
+    try:
+        answer = call(*arguments, **named)
+    except grpc.RpcError as error:
+        return refusal_of(error)
+    raise AssertionError(answer)
+
+
+def refusal_of(error: Any) -> Refusal:
+    """Return what a status tells."""
+    status = rpc_status.from_call(error)
+    assert status is not None, error
+    assert status.message == error.details()
+    cause = _detail(status, ErrorInfo)
+    assert cause is not None
+    assert cause.domain == "gatekeeper"
+    bad_request, retry = _detail(status, BadRequest), _detail(status, RetryInfo)
+    violations = bad_request.field_violations if bad_request else ()
+    return Refusal(
+        code=error.code(),
+        message=error.details(),
+        reason=cause.reason,
+        metadata=dict(cause.metadata),
+        violations={violation.field: violation.description for violation in violations},
+        retry_delay_s=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
+    )
+
+
+def decimals(status: budget_pb2.BudgetStatus) -> tuple[Decimal, Decimal, Decimal]:
+    """Return spent, reserved and available."""
+    return from_money(status.spent), from_money(status.reserved), from_money(status.available)
+
+
+def until(met: Callable[[], object], timeout_s: float = 10) -> None:
+    """Wait until a condition is met."""
+    deadline = time.monotonic() + timeout_s
+    while not met():
+        assert time.monotonic() < deadline, met
+        time.sleep(0.01)
+
+
+@contextmanager
+def beside() -> Iterator[ThreadPoolExecutor]:
+    """Yield what makes calls while the test does something else."""
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def _money(amount: str | None) -> Any:
+    return None if amount is None else to_money(amount)
+
+
+def _named(held: reservation_pb2.Reservation) -> dict[str, str]:
+    return {"reservation_id": held.reservation_id, "organization": held.organization}
+
+
+def _detail(status: Any, kind: type[Message]) -> Any:
+    """Return the only detail of a kind, or None."""
+    found = []
+    for packed in status.details:
+        detail = kind()
+        if packed.Unpack(detail):
+            found.append(detail)
+    assert len(found) <= 1
+    return found[0] if found else None
