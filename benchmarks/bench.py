@@ -80,7 +80,7 @@ class Bench:
         """Create a database with the server's schema; return its URL."""
         url = self.database(name)
         command = [*gatekeeper("migrate"), "--database-url", url]
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             command, check=False, capture_output=True, text=True, env=environment(), cwd=ROOT, process_group=0
         )
         if done.returncode:
@@ -117,7 +117,7 @@ class Bench:
         """Run a process of its own group, so that Ctrl-C reaches it through us alone; stop it at the end."""
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 command, stdout=output, stderr=output, env=environment(), cwd=ROOT, process_group=0
             )
             try:

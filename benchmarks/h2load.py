@@ -41,7 +41,7 @@ def h2load(port: int, *, in_flight: int, seconds: float, warm_up_s: float, folde
         f"http://127.0.0.1:{port}{EMPTY_PATH.decode()}",
     ]  # fmt: skip
     before = _children_cpu_s()
-    said = subprocess.run(command, check=True, capture_output=True, text=True, process_group=0).stdout  # noqa: S603
+    said = subprocess.run(command, check=True, capture_output=True, text=True, process_group=0).stdout
     spent_s = _children_cpu_s() - before
     rate, calls = RATE.search(said), CALLS.search(said)
     if rate is None or calls is None:

@@ -54,6 +54,7 @@ class HeaderBlocks:
     """The request headers by path: spelled out at first use, then by index, as gRPC's own clients send them."""
 
     def __init__(self, authority: bytes) -> None:
+        """Begin with an empty table, as every connection does."""
         self._authority = authority
         self._table: list[tuple[bytes, bytes]] = []
         self._blocks: dict[bytes, bytes] = {}
@@ -96,6 +97,7 @@ class Wire:
     """One connection without its socket: requests in, bytes out; bytes in, answers out."""
 
     def __init__(self, authority: bytes) -> None:
+        """Queue the connection's preface."""
         self._blocks = HeaderBlocks(authority)
         self._unsent = [PREFACE, self._settings(), self._renewal(RECEIVE_WINDOW_BYTES)]
         self._held: deque[tuple[int, bytes]] = deque()  # (flow-controlled bytes, frames), when the window is used up

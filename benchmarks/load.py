@@ -46,6 +46,7 @@ class Link:
     """A connection and what is in flight on it."""
 
     def __init__(self, port: int) -> None:
+        """Connect to a port of this machine."""
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # By the kernel, as Python's own timeout would poll before each read.
@@ -64,6 +65,7 @@ class Load:
     """A closed loop over some connections."""
 
     def __init__(self, plan: Plan, calls: Sequence[Call]) -> None:
+        """Connect; the calls of a chain follow one another on one id."""
         self._plan = plan
         self._calls = calls
         self._report = Report()

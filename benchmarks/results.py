@@ -109,4 +109,4 @@ def save(path: Path, machine: dict[str, Any], effort: dict[str, Any], outcomes: 
 
 
 def _number(figure: float) -> str:
-    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.2f}"  # noqa: PLR2004
+    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.2f}"

@@ -85,9 +85,7 @@ def measure(bench: Bench, server: Server, chain: str, in_flight: int, count: int
         watched=(server.pid, bench.postgres_pid),
     )
     command = [sys.executable, "-m", "benchmarks.load", json.dumps(asdict(plan))]
-    done = subprocess.run(  # noqa: S603
-        command, check=True, stdout=subprocess.PIPE, env=environment(), cwd=ROOT, process_group=0
-    )
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment(), cwd=ROOT, process_group=0)
     return Report(**json.loads(done.stdout))
 
 

@@ -82,6 +82,7 @@ class RowLockLedger:
     """Reserve and Commit with one `SELECT … FOR UPDATE` transaction for each call; SetCap to begin with."""
 
     def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], *, pipelined: bool) -> None:
+        """Take connections from `pool`, which is open."""
         self._pool = pool
         self._pipelined = pipelined
 

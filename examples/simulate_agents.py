@@ -14,16 +14,16 @@ import asyncio
 import random
 import sys
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
+from itertools import cycle
+from time import monotonic
 
 from gatekeeper_client import AsyncClient, BudgetDenied, GatekeeperError, TokenEstimate, TokenUsage, from_money
 from gatekeeper_client.ids import new_reservation_id as new_id
 from gatekeeper_client.v1.reservation_pb2 import DENIAL_REASON_HEADROOM_HELD, Denial
 
-CAMPAIGN_CAPS = {"spring-launch": Decimal(30), "newsletter": Decimal(15), "retargeting": Decimal(8)}
-RUN_CAP = Decimal("0.50")
+CAMPAIGN_CAPS = {"spring-launch": "30", "newsletter": "15", "retargeting": "8"}
+RUN_CAP = "0.50"
 # Agent types, and the most tokens that a call of theirs takes. Tokens without a model are priced by agent type.
 TOKENS_MAX = {"content": 4000, "seo": 1500, "email": 900, "ad": 600, "design": 6000}
 
@@ -39,24 +39,20 @@ class Simulation:
     client: AsyncClient
     organization: str
     chance: random.Random
+    until: float
     happened: Counter[str] = field(default_factory=Counter)
     sentences: list[str] = field(default_factory=list)
 
     async def make_call(self, agent: str, agent_type: str, campaign: str, run: str) -> Denial | None:
         """Hold what the call may cost at most, make it, and settle what it cost. Return the no, if it was one."""
-        at_most = TokenEstimate(input_tokens=TOKENS_MAX[agent_type] // 2, max_output_tokens=TOKENS_MAX[agent_type] // 2)
+        most = TokenEstimate(input_tokens=TOKENS_MAX[agent_type] // 2, max_output_tokens=TOKENS_MAX[agent_type] // 2)
         try:
             async with self.client.reserve(
-                self.organization,
-                campaign=campaign,
-                agent=agent,
-                agent_type=agent_type,
-                run=run,
-                tokens=at_most,
-                ttl=30,
+                self.organization, campaign=campaign, agent=agent, agent_type=agent_type, run=run, tokens=most, ttl=30
             ) as hold:
-                usage = await self.ask_model(at_most)
+                usage = await self.ask_model(most)
                 await hold.commit(usage=usage, quality_score=self.chance.uniform(60, 100))
+                self.happened["made"] += 1
         except BudgetDenied as no:
             self.happened["denied"] += 1
             return no.denial
@@ -65,21 +61,19 @@ class Simulation:
         except GatekeeperError:  # no verdict, so no call: fail closed, and try again later
             self.happened["without a verdict"] += 1
             await asyncio.sleep(1)
-        else:
-            self.happened["made"] += 1
         return None
 
-    async def ask_model(self, at_most: TokenEstimate) -> TokenUsage:
+    async def ask_model(self, most: TokenEstimate) -> TokenUsage:
         """Stand in for the language model: it takes its time, uses less than the most, and sometimes fails."""
         await asyncio.sleep(self.chance.uniform(0.05, 0.4))
         if self.chance.random() < 0.1:
             raise ModelFailedError
-        output_tokens = self.chance.randint(1, at_most.max_output_tokens)
-        return TokenUsage(input_tokens=at_most.input_tokens, output_tokens=output_tokens)
+        used = self.chance.randint(1, most.max_output_tokens)
+        return TokenUsage(input_tokens=most.input_tokens, output_tokens=used)
 
     async def work(self, agent: str, agent_type: str, campaign: str) -> None:
-        """Go from run to run, some calls each, until the campaign has no money left."""
-        while True:
+        """Go from run to run, some calls each, until the time is up or the campaign has no money left."""
+        while monotonic() < self.until:
             run = f"{agent}-{new_id()}"
             for _ in range(self.chance.randint(2, 6)):
                 denial = await self.make_call(agent, agent_type, campaign, run)
@@ -94,9 +88,10 @@ class Simulation:
         """Loop without end, as a broken agent does. Its run has a budget, so the loop ends all the same."""
         run = f"{agent}-{new_id()}"
         await self.client.set_cap(self.organization, scope=("RUN", run), window="TOTAL", cap=RUN_CAP)
-        while (denial := await self.make_call(agent, "design", campaign, run)) is None:
-            pass
-        self.sentences.append(f"{agent} is stopped. {denial.message}")
+        while monotonic() < self.until:
+            if denial := await self.make_call(agent, "design", campaign, run):
+                self.sentences.append(f"{agent} is stopped. {denial.message}")
+                return
 
     def counts(self) -> str:
         """Return what has happened to calls, as text."""
@@ -114,26 +109,23 @@ class Simulation:
         for sentence in self.sentences:
             print(sentence)
         async for budget in self.client.list_budgets(self.organization, scope_kind="CAMPAIGN"):
-            spent, cap = from_money(budget.status.spent), from_money(budget.cap)
-            print(f"{budget.scope.id:<14} {spent:>9.4f} of {cap:.2f} USD spent")
+            spent = from_money(budget.status.spent)
+            print(f"{budget.scope.id:<14} {spent:>9.4f} of {from_money(budget.cap):.2f} USD spent")
 
 
 async def simulate(target: str | None, organization: str, agents: int, seconds: float, seed: int) -> None:
     """Set the caps, let the agents work for some seconds, and sum up."""
-    chance = random.Random(seed)
     async with AsyncClient(target) as client:
-        simulation = Simulation(client=client, organization=organization, chance=chance)
+        dice, until = random.Random(seed), monotonic() + seconds
+        simulation = Simulation(client=client, organization=organization, chance=dice, until=until)
         for campaign, cap in CAMPAIGN_CAPS.items():
             await client.set_cap(organization, scope=("CAMPAIGN", campaign), cap=cap, reason="simulation")
-        campaigns, types = list(CAMPAIGN_CAPS), list(TOKENS_MAX)
         live_line = asyncio.create_task(simulation.show())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                group.create_task(simulation.run_in_circles("runaway", campaigns[0]))
-                for number in range(agents):
-                    agent_type = types[number % len(types)]
-                    agent = f"{agent_type}-{number:02}"
-                    group.create_task(simulation.work(agent, agent_type, campaigns[number % len(campaigns)]))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(simulation.run_in_circles("runaway", "spring-launch"))
+            parts = zip(range(agents), cycle(TOKENS_MAX), cycle(CAMPAIGN_CAPS), strict=False)
+            for number, agent_type, campaign in parts:
+                group.create_task(simulation.work(f"{agent_type}-{number:02}", agent_type, campaign))
         live_line.cancel()
         await simulation.print_summary()
 

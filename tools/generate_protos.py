@@ -12,6 +12,7 @@ protobuf of every client.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -24,15 +25,37 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 SOURCES = sorted(path.relative_to(PROTOS).as_posix() for path in PROTOS.glob("gatekeeper/v1/*.proto"))
 RULES = "buf/validate/validate.proto"
-PROTOC = ["uv", "run", "--no-project", "--with", "grpcio-tools==1.76.0", "--with", "setuptools<81"]
+PROTOC = [os.environ.get("UV", "uv"), "run", "--no-project", "--with", "grpcio-tools==1.76.0", "--with", "setuptools<81"]
 PROTOC += ["--with", "mypy-protobuf==3.7.0", "python", "-m", "grpc_tools.protoc"]
 IMPORT = re.compile(r"from gatekeeper\.v1 import ")
 HEADER = "# ruff: noqa\n"
+OUTPUTS = ("gatekeeper/rpc/rules.binpb", "gatekeeper_client/v1")
 
 
 def main() -> None:
-    """Write both outputs below the folder given, or the project itself."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "src"
+    """Write both outputs, or with `--check` tell whether they are fresh."""
+    if "--check" not in sys.argv:
+        generate(ROOT / "src")
+        return
+    with tempfile.TemporaryDirectory() as fresh:
+        generate(Path(fresh))
+        stale = [path for path in OUTPUTS if not is_same(ROOT / "src" / path, Path(fresh, path))]
+    if stale:
+        sys.exit(f"stale: {', '.join(stale)}; run `make protos`")
+
+
+def is_same(committed: Path, fresh: Path) -> bool:
+    """Tell whether a file, or every generated file of a folder, is as it would be made now."""
+    if fresh.is_file():
+        return committed.is_file() and committed.read_bytes() == fresh.read_bytes()
+    names = {path.name for folder in (committed, fresh) for path in folder.glob("*_pb2*")}
+    return all(is_same(committed / name, fresh / name) for name in names if "__pycache__" not in name) and all(
+        (committed / name).is_file() == (fresh / name).is_file() for name in names
+    )
+
+
+def generate(target: Path) -> None:
+    """Write both outputs below `target`."""
     with tempfile.TemporaryDirectory() as scratch:
         full = Path(scratch, "full.binpb")
         protoc(f"-I{PROTOS}", f"-I{PROTOS / 'third_party'}", "--include_imports", f"--descriptor_set_out={full}")

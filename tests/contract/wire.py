@@ -125,10 +125,27 @@ class Wire:
         request = pb.SetCapRequest(organization=organization, cap=_money(amount), scope=scope, **fields)
         return self.gatekeeper.SetCap(request, timeout=TIMEOUT_S).budget
 
+    def reservation(self, held: reservation_pb2.Reservation) -> reservation_pb2.Reservation:
+        """Return a reservation as it is now."""
+        request = report_pb.ListReservationsRequest(organization=held.organization, page_size=1000)
+        listed = self.reports.ListReservations(request, timeout=TIMEOUT_S).reservations
+        (found,) = [entry for entry in listed if entry.reservation_id == held.reservation_id]
+        return found
+
     def executions(self, organization: str, **filters: Any) -> list[reservation_pb2.Execution]:
         """Return the billing log, oldest first."""
         request = report_pb.ListExecutionsRequest(organization=organization, **filters)
         return list(self.reports.ListExecutions(request, timeout=TIMEOUT_S).executions)[::-1]
+
+    def open(self, organization: str, *, time_zone: str = "UTC", expiry_policy: str = "RELEASE") -> None:
+        """Open an organization on terms of its own, with a monthly budget of 100."""
+        self.sql(
+            "INSERT INTO organizations (organization, time_zone, expiry_policy) VALUES (%s, %s, %s)",
+            organization,
+            time_zone,
+            expiry_policy,
+        )
+        self.cap(organization, "100")
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Execute a statement behind the server's back; return its rows."""

@@ -51,7 +51,7 @@ async def examine(**given: Any) -> list[Finding]:  # noqa: ANN401 - settings are
         ]
     findings = [*_settings(settings), _python(), _packages(), _time_zones(), _binaries(settings)]
     findings += await examine_database(settings)
-    return [*findings, *map(_listen, settings.listen)]
+    return [*findings, *map(examine_address, settings.listen)]
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
@@ -114,7 +114,7 @@ def _binaries(settings: Settings) -> Finding:
     return ok("postgres", f"PostgreSQL {found.major} in {found.bin_dir}")
 
 
-def _listen(address: str) -> Finding:
+def examine_address(address: str) -> Finding:
     """Tell whether a server answers at an address, or could listen there."""
     check = f"listen {address}"
     serving = _health(address)

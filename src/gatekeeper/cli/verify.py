@@ -109,7 +109,7 @@ def _text(found: Verification) -> str:
         return f"PASS: {looked_at}."
     if not found.complete:
         lines.append("There are more: each check lists a thousand at most.")
-    return "\n".join([f"FAIL: {_numbered(len(lines), 'differences')} in {looked_at}.", *lines])
+    return "\n".join([f"FAIL: {_numbered(len(found.differences), 'differences')} in {looked_at}.", *lines])
 
 
 def _numbered(count: int, names: str) -> str:

@@ -85,7 +85,7 @@ LEFT JOIN balances p ON p.organization = b.organization AND p.scope_kind = b.sco
 # Opens an organization that is seen for the first time. Waits for another transaction that does the same.
 OPEN_ORGANIZATION = "INSERT INTO organizations (organization) VALUES (%s) ON CONFLICT DO NOTHING"
 
-# When the earliest open hold with money in it of a scope and period expires, by the index on open holds; `column` is a scope's.
+# When the first open hold of a scope and period expires that has money in it, by the index on open holds.
 EARLIEST_EXPIRY = """
 SELECT expires_at FROM reservations
 WHERE organization = %s AND state = 'HELD' AND amount > 0 AND {scope} AND {period} AND reservation_id <> ALL(%s)

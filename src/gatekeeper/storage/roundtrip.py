@@ -72,40 +72,43 @@ def _prepared_by(connection: Connection) -> set[str]:
 
 async def _receive(pgconn: PGconn) -> list[PGresult]:
     """Return all results up to the end of the pipeline. Raises OperationalError where the connection breaks."""
-    loop = asyncio.get_running_loop()
     socket = pgconn.socket
+    while pgconn.flush():
+        # PostgreSQL may not read on until we have read what it has sent.
+        await _readiness(socket, to_write=True)
+        pgconn.consume_input()
+    results: list[PGresult] = []
+    while True:
+        while pgconn.is_busy():
+            await _readiness(socket)
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            if pgconn.status == ConnStatus.BAD:
+                raise OperationalError(pgconn.get_error_message())
+        elif result.status == ExecStatus.PIPELINE_SYNC:
+            return results
+        else:
+            results.append(result)
+
+
+async def _readiness(socket: int, *, to_write: bool = False) -> None:
+    """Wait until there is something to read, or also until something can be written.
+
+    Each wait asks the event loop anew, because uvloop forgets a socket once it has seen an error on it: a connection
+    that died would be waited for in vain. What libpq closes meanwhile must not stay with the loop either.
+    """
+    loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(socket, ready.set)
     try:
-        await _flush(pgconn, loop, socket, ready)
-        results: list[PGresult] = []
-        while True:
-            while pgconn.is_busy():
-                ready.clear()
-                await ready.wait()
-                pgconn.consume_input()
-            result = pgconn.get_result()
-            if result is None:
-                if pgconn.status == ConnStatus.BAD:
-                    raise OperationalError(pgconn.get_error_message())
-            elif result.status == ExecStatus.PIPELINE_SYNC:
-                return results
-            else:
-                results.append(result)
+        if to_write:
+            loop.add_writer(socket, ready.set)
+        await ready.wait()
     finally:
         loop.remove_reader(socket)
-
-
-async def _flush(pgconn: PGconn, loop: asyncio.AbstractEventLoop, socket: int, ready: asyncio.Event) -> None:
-    """Send what is still to be sent, reading meanwhile: PostgreSQL may not read on until we do."""
-    while pgconn.flush():
-        ready.clear()
-        loop.add_writer(socket, ready.set)
-        try:
-            await ready.wait()
-        finally:
+        if to_write:
             loop.remove_writer(socket)
-        pgconn.consume_input()
 
 
 def _rows(connection: Connection, results: Sequence[PGresult]) -> list[list[Row]]:

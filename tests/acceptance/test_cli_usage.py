@@ -1,0 +1,126 @@
+"""Does the command line start at once, and say in one line what is wrong with a command?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from decimal import Decimal
+
+import pytest
+
+from gatekeeper import __version__
+from gatekeeper.cli.amounts import read_amount
+from tests.acceptance.commands import failed, refused, run
+
+COMMANDS = ("serve", "init", "status", "check", "cap", "price", "replay", "verify", "doctor", "migrate")
+NOWHERE = "127.0.0.1:1"
+
+# Modules that take longer to import than a command may take to start.
+HEAVY = ("grpc", "psycopg", "sqlalchemy", "pydantic", "google.protobuf", "structlog", "rich.console")
+
+
+def test_help_names_every_command() -> None:
+    """`--help` lists all commands, and each has help of its own."""
+    listed = run("--help")
+    assert listed.code == 0
+    for command in COMMANDS:
+        assert f"\n  {command} " in listed.out
+        assert run(command, "--help").code == 0
+
+
+def test_without_a_command() -> None:
+    """Without a command there is help, and the exit code of wrong usage."""
+    done = run()
+    assert (done.code, done.err) == (2, "")
+    assert "Usage: gatekeeper" in done.out
+
+
+def test_version() -> None:
+    """`--version` prints one line."""
+    assert run("--version").out == f"gatekeeper {__version__}\n"
+
+
+def test_completion_is_offered() -> None:
+    """Completion can be installed for the user's shell."""
+    assert "--install-completion" in run("--help").out
+
+
+def test_starts_at_once() -> None:
+    """Help imports nothing heavy, so it is there in a moment."""
+    script = f"import sys, gatekeeper.cli.app; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("price",),
+        ("status", "--nonsense"),
+        ("status",),
+        ("check", "--organization"),
+        ("check", "--organization", "acme", "--amount", "1", "--input-tokens", "1"),
+        ("check", "--organization", "acme", "--amount", "1", "--model", "gpt-5"),
+        ("check", "--organization", "acme", "--model", "gpt-5"),
+        ("check", "--organization", "acme", "--model", "gpt-5", "--input-tokens", "-1"),
+        ("check", "--organization", "acme", "--target", "http://127.0.0.1:1/path"),
+        ("cap", "--organization", "acme"),
+        ("cap", "--organization", "acme", "1", "--campaign", "a", "--agent", "b"),
+        ("cap", "--organization", "acme", "1", "--window", "week"),
+        ("cap", "--organization", "acme", "1", "--threshold", "0"),
+        ("price", "set", "--organization", "acme", "--model", "m", "--input", "1"),
+        ("price", "set", "--organization", "acme", "--model", "m", "--agent-type", "seo", "--input", "1"),
+        ("price", "set", "--organization", "acme", "--agent-type", "seo"),
+        ("price", "set", "--organization", "acme", "--agent-type", "seo", "--per-1000-tokens", "1", "--output", "1"),
+        ("price", "set", "--organization", "acme", "--model", "m", "--input", "1", "--output", "1", "--from", "soon"),
+        ("init", "--organization", "acme", "--expiry-policy", "keep"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...]) -> None:
+    """Wrong usage costs one line and exit code 2, before anything is asked."""
+    refused(run(*arguments))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nan", "inf", "-inf", "1e400", "1e2", "-1", "+1", "", " 1", "1,5", "1_000", "0x1", "٣", "1.0000000001", "1" * 13]
+    + ["0." + "0" * 70, "five", "1 USD", "--", "."],
+)
+def test_what_is_no_amount(text: str) -> None:
+    """An amount is a plain decimal with at most nine decimals, below a trillion."""
+    for arguments in (
+        ("check", "--organization", "acme", f"--amount={text}"),
+        ("cap", "--organization", "acme", "--", text),
+        ("init", "--organization", "acme", f"--monthly-budget={text}"),
+    ):
+        assert "Invalid value" in refused(run(*arguments, BILLING_API_URL=NOWHERE))
+
+
+@pytest.mark.parametrize("text", ["0", "5", "5.", ".5", "0.10", "0.000000001", "999999999999.999999999", "1.0000000000"])
+def test_what_is_an_amount(text: str) -> None:
+    """A plain decimal is exactly the amount that it says."""
+    assert read_amount(text) == Decimal(text)
+
+
+@pytest.mark.parametrize("command", [("status",), ("check",), ("check", "--amount", "1"), ("cap", "1")])
+def test_no_server(command: tuple[str, ...]) -> None:
+    """Without a server, one line names the target and what to do."""
+    line = failed(run(*command, "--organization", "acme", BILLING_API_URL=NOWHERE))
+    assert NOWHERE in line
+    assert "`gatekeeper serve`" in line
+
+
+@pytest.mark.parametrize(
+    "command", [("init", "--organization", "a"), ("price", "list"), ("verify",), ("migrate",), ("serve",)]
+)
+def test_no_database(command: tuple[str, ...]) -> None:
+    """Without the database, one line says why, and nothing of the password."""
+    line = failed(run(*command, GATEKEEPER_DATABASE_URL="postgresql://user:s3cret@127.0.0.1:1/nowhere"))
+    assert "the database cannot be reached" in line
+    assert "s3cret" not in line
+
+
+def test_wrong_setting() -> None:
+    """A setting that cannot be read is named in one line."""
+    assert "MONTHLY_BUDGET" in refused(run("verify", MAX_MONTHLY_BUDGET="nan")).upper()
