@@ -145,8 +145,22 @@ def test_a_cap_is_set(at: dict[str, str]) -> None:
     """`cap` sets what is given, keeps the rest, and shows what stands."""
     first = document(
         run(
-            "cap", "5", "--run", "r1", "--window", "total", "--enforcement", "WARN", "--threshold", "50",
-            "--threshold", "90", "--reason", "a trial", "--json", **at,
+            "cap",
+            "5",
+            "--run",
+            "r1",
+            "--window",
+            "total",
+            "--enforcement",
+            "WARN",
+            "--threshold",
+            "50",
+            "--threshold",
+            "90",
+            "--reason",
+            "a trial",
+            "--json",
+            **at,
         )  # fmt: skip
     )
     assert (first["scope"], first["window"], first["cap"]) == ({"kind": "RUN", "id": "r1"}, "TOTAL", "5.00")

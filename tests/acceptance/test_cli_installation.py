@@ -100,7 +100,9 @@ def test_secrets_are_masked(on: dict[str, str], postgres: EmbeddedPostgres) -> N
         assert str(password) not in done.out + done.err
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:s3cret@127.0.0.1:1/d", "host=127.0.0.1 port=1 password=s3cret", "s3cret"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:s3cret@127.0.0.1:1/d", "host=127.0.0.1 port=1 password=s3cret", "s3cret"]
+)
 def test_a_database_that_is_away(url: str) -> None:
     """A database that cannot be reached fails, with what to do and without the password."""
     done = run("doctor", "--json", GATEKEEPER_DATABASE_URL=url)

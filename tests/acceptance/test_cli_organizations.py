@@ -149,7 +149,14 @@ def test_prices_of_everyone(on: dict[str, str]) -> None:
     assert listed.code == 0
     assert "anthropic/claude-sonnet-4-5" in listed.out
     assert "USD per million tokens" in listed.out
-    dated = run("price", "list", "--model", "claude-3-haiku-20240307-v1", "--json", GATEKEEPER_DATABASE_URL=on["GATEKEEPER_DATABASE_URL"])
+    dated = run(
+        "price",
+        "list",
+        "--model",
+        "claude-3-haiku-20240307-v1",
+        "--json",
+        GATEKEEPER_DATABASE_URL=on["GATEKEEPER_DATABASE_URL"],
+    )
     assert dated.document["models"]
     everything = run("price", "list", "--json", GATEKEEPER_DATABASE_URL=on["GATEKEEPER_DATABASE_URL"]).document
     assert len(everything["models"]) > 300

@@ -97,7 +97,9 @@ def test_what_is_no_amount(text: str) -> None:
         assert "Invalid value" in refused(run(*arguments, BILLING_API_URL=NOWHERE))
 
 
-@pytest.mark.parametrize("text", ["0", "5", "5.", ".5", "0.10", "0.000000001", "999999999999.999999999", "1.0000000000"])
+@pytest.mark.parametrize(
+    "text", ["0", "5", "5.", ".5", "0.10", "0.000000001", "999999999999.999999999", "1.0000000000"]
+)
 def test_what_is_an_amount(text: str) -> None:
     """A plain decimal is exactly the amount that it says."""
     assert read_amount(text) == Decimal(text)

@@ -198,6 +198,19 @@ def test_an_interrupted_replay_gives_back_what_it_holds(server: Server, tmp_path
     assert ask(database_url, HELD_AND_EXPIRED) == (0, 0)
 
 
+def test_calls_that_meet_a_dead_server_are_counted(server: Server, tmp_path: Path) -> None:
+    """By reason, and with the holds whose fate is not known; the exit code is 1."""
+    path = write(tmp_path, HEADER, *[CALLS[0].replace(",0,0,", f",0,{second},") for second in (0, 0, 0, 40, 40)])
+    process = subprocess.Popen(command(path, [server.address], "--speed", "10"), stdout=subprocess.PIPE, text=True)
+    time.sleep(2.5)
+    server.kill()
+    output, _ = process.communicate(timeout=60)
+    summary = json.loads(output)
+    assert process.returncode == 1
+    assert (summary["committed"], summary["unknown"]) == (3, 2)
+    assert summary["failed_by_reason"] == {"list UNAVAILABLE": 1, "reserve UNAVAILABLE": 2}
+
+
 def test_servers_take_turns(start_server: ServerFactory, database_url: str, tmp_path: Path) -> None:
     """Two servers on one database each get half of the calls."""
     servers = [start_server(database_url=database_url) for _ in range(2)]

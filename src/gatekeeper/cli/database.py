@@ -44,7 +44,9 @@ async def require_answer(url: str) -> None:
 
 
 def why(error: psycopg.Error) -> str:
-    """Return the first line of what the driver says, of the last address that it tried."""
+    """Return in one line what the driver says, but for a connection string that it cannot read: it would repeat it."""
+    if isinstance(error, psycopg.ProgrammingError):
+        return "what was given is no connection string"
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -23,7 +23,7 @@ from gatekeeper_client import (
 )
 
 from .rows import Row
-from .tally import ZERO, Tally
+from .tally import Tally
 from .timeline import group_of
 
 
@@ -127,7 +127,7 @@ class Driver:
         except GatekeeperError as error:
             self._tally.fail("reserve", error)
             if isinstance(error, Unavailable):
-                self._leave_open(reservation_id, ZERO)
+                self._leave_open(reservation_id, None)
             return None
         self._tally.reserving.add(perf_counter() - began)
         if isinstance(verdict, Denied):
@@ -181,5 +181,5 @@ class Driver:
         else:
             self._tally.released += 1
 
-    def _leave_open(self, reservation_id: str, amount: Decimal) -> None:
+    def _leave_open(self, reservation_id: str, amount: Decimal | None) -> None:
         self._tally.leave_open(reservation_id, amount, monotonic() + self._plan.ttl_s)

@@ -42,9 +42,9 @@ async def await_expiry(
 
 async def _ours(
     client: AsyncClient, organization: str, tally: Tally, state: Literal["HELD", "EXPIRED"]
-) -> dict[str, Decimal]:
+) -> dict[str, Decimal | None]:
     """Return which of the open holds are in a state; the list is read from its newest to our oldest."""
-    ours: dict[str, Decimal] = {}
+    ours: dict[str, Decimal | None] = {}
     if tally.since is None or not tally.open:
         return ours
     async for reservation in client.list_reservations(organization, state=state, page_size=PAGE_SIZE):

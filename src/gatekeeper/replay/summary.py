@@ -8,7 +8,7 @@ from typing import Any, Final
 from gatekeeper.domain.money import plain
 
 from .latencies import Latencies
-from .tally import Tally
+from .tally import ZERO, Tally
 
 CAMPAIGN_COLUMNS: Final = ("Campaign", "Calls", "Admitted", "Denied", "Spent")
 LAG_SHOWN_S: Final = 0.1  # below it, a start is as punctual as it can be
@@ -30,10 +30,11 @@ def to_document(tally: Tally, organization: str) -> dict[str, Any]:
         "released": tally.released,
         "left_open": tally.left_open,
         "expired": tally.expired,
-        "still_held": len(tally.open),
+        "still_held": len(tally.held),
+        "unknown": tally.unknown,
         "currency": tally.currency,
         "spent": plain(tally.spent),
-        "reserved": plain(tally.reserved),
+        "reserved": plain(sum(tally.held, ZERO)),
         "overage": plain(tally.overage),
         "reserve_ms": tally.reserving.report(),
         "commit_ms": tally.committing.report(),
@@ -72,11 +73,13 @@ def figures(tally: Tally, organization: str) -> Iterator[tuple[str, str]]:
     if tally.failed:
         yield "failed", _counts(tally.failed)
     yield "committed", f"{tally.committed:,}{f', {tally.late:,} of them late' if tally.late else ''}"
-    yield "left open", f"{tally.left_open:,}, {tally.expired:,} expired, {len(tally.open):,} still held"
+    yield "left open", f"{tally.left_open:,}, {tally.expired:,} expired, {len(tally.held):,} still held"
+    if tally.unknown:
+        yield "unknown", f"{tally.unknown:,} reserves had no answer, and may hold money until they expire"
     if tally.released:
         yield "released", f"{tally.released:,}"
     yield "spent", f"{plain(tally.spent)}{unit}"
-    yield "reserved", f"{plain(tally.reserved)}{unit}"
+    yield "reserved", f"{plain(sum(tally.held, ZERO))}{unit}"
     yield "overage", f"{plain(tally.overage)}{unit}"
     yield "reserve", _milliseconds(tally.reserving)
     yield "commit", _milliseconds(tally.committing)

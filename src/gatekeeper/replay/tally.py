@@ -30,8 +30,8 @@ class CampaignTally:
 class Tally:
     """Counts and exact sums of a replay.
 
-    `open` has what is held by reservations that are not known to have ended, by their ids: calls without an end, and
-    those whose fate an error left unknown. `since` is when the first hold was made, by the database's clock, and
+    `open` has what is held by reservations that are not known to have ended, by their ids: those of calls without an
+    end, and those that an error left as they were; None where not even the Reserve had an answer. `since` is when the first hold was made, by the database's clock, and
     `expired_by` when the last of the open ones is over, by this process's monotonic clock.
     """
 
@@ -53,15 +53,20 @@ class Tally:
     lag_max_s: float = 0.0
     duration_s: float = 0.0
     interrupted: bool = False
-    open: dict[str, Decimal] = field(default_factory=dict)
+    open: dict[str, Decimal | None] = field(default_factory=dict)
     since: datetime | None = None
     expired_by: float = 0.0
     campaigns: dict[str, CampaignTally] = field(default_factory=dict)
 
     @property
-    def reserved(self) -> Decimal:
-        """What open holds of this replay still hold, as far as it is known."""
-        return sum(self.open.values(), ZERO)
+    def held(self) -> list[Decimal]:
+        """What each open hold of this replay still holds, as far as is known."""
+        return [amount for amount in self.open.values() if amount is not None]
+
+    @property
+    def unknown(self) -> int:
+        """How many reserves had no answer, and may hold money."""
+        return len(self.open) - len(self.held)
 
     def begin(self, campaign: str) -> None:
         """Count a call that is sent."""
@@ -81,7 +86,7 @@ class Tally:
         if self.since is None:
             self.since = reservation.create_time.ToDatetime(UTC)
 
-    def leave_open(self, reservation_id: str, amount: Decimal, expired_by: float) -> None:
+    def leave_open(self, reservation_id: str, amount: Decimal | None, expired_by: float) -> None:
         """Remember a hold that nobody will settle, as far as is known."""
         self.open[reservation_id] = amount
         self.expired_by = max(self.expired_by, expired_by)
