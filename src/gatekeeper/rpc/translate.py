@@ -17,7 +17,7 @@ from gatekeeper.domain.caps import etag_of
 from gatekeeper.domain.commands import Money, Tokens
 from gatekeeper.domain.ledger import Denial, Organization
 from gatekeeper.domain.admission import DenialReason
-from gatekeeper.domain.money import ZERO
+from gatekeeper.domain.money import NANOS_PER_UNIT, ZERO
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.prices import TokenCounts
 from gatekeeper.domain.reservation import (
@@ -77,8 +77,10 @@ def read_attribution(request: gatekeeper_service_pb2.ReserveRequest) -> Attribut
     )
 
 
-def read_duration(duration: Duration) -> timedelta:
-    """Read a duration, to the microsecond above: one that is not zero stays so."""
+def read_duration(duration: Duration, field: str) -> timedelta:
+    """Read a duration, to the microsecond above: one that is not zero stays so. Raises `InvalidField`."""
+    if not 0 <= duration.nanos < NANOS_PER_UNIT:
+        raise errors.InvalidField(field=f"{field}.nanos", problem="must be between 0 and 999,999,999")
     return timedelta(seconds=duration.seconds, microseconds=-(-duration.nanos // 1000))
 
 
@@ -138,7 +140,7 @@ def read_metrics(request: gatekeeper_service_pb2.CommitRequest) -> Metrics:
         impact_score=metrics.impact_score if metrics.HasField("impact_score") else None,
         conversions=metrics.conversions,
         revenue=read_money(metrics.revenue, "metrics.revenue").amount if metrics.HasField("revenue") else ZERO,
-        latency=read_duration(metrics.latency) if metrics.HasField("latency") else None,
+        latency=read_duration(metrics.latency, "metrics.latency") if metrics.HasField("latency") else None,
     )
 
 

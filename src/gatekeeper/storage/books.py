@@ -44,42 +44,46 @@ WHERE organization = $1 AND reservation_id = ANY(ARRAY(SELECT json_array_element
 """,
 )
 
+# What is read of a budget and its balance. OFFSET 0 keeps the planner from turning the look-ups by primary key round:
+# while it has no statistics, it would rather read all of an organization.
+STANDING = """
+SELECT b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.frozen,
+       p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count
+FROM {scopes}
+CROSS JOIN LATERAL (
+    SELECT * FROM budgets WHERE organization = $1 AND scope_kind = s.kind AND scope_id = s.id OFFSET 0
+) AS b
+LEFT JOIN LATERAL (
+    SELECT * FROM balances WHERE organization = $1 AND scope_kind = s.kind AND scope_id = s.id
+        AND budget_window = b.budget_window AND period = ANY({periods}) OFFSET 0
+) AS p ON true
+"""
+
 # Reads the budgets of the asked scopes with their balances in the asked periods, both by primary key. No lock: the
 # organization's covers them. A budget without a balance in such a period comes with NULLs.
 BUDGETS = Statement(
     "budgets",
-    """
-SELECT b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.frozen,
-       p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count
-FROM json_to_recordset($2) AS s(kind text, id text)
-JOIN budgets b ON b.organization = $1 AND b.scope_kind = s.kind AND b.scope_id = s.id
-LEFT JOIN balances p ON p.organization = b.organization AND p.scope_kind = b.scope_kind AND p.scope_id = b.scope_id
-    AND p.budget_window = b.budget_window AND p.period IN ($3, $4, 'total')
-""",
+    STANDING.format(scopes="json_to_recordset($2) AS s(kind text, id text)", periods="ARRAY[$3, $4, 'total']"),
 )
 
 # The same for the scopes and periods of reservations, which only the database knows in the first round trip.
 BUDGETS_OF_RESERVATIONS = Statement(
     "budgets_of_reservations",
-    """
-SELECT b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.frozen,
-       p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count
-FROM (
-    SELECT DISTINCT s.kind, s.id, s.day, s.month FROM reservations r
+    STANDING.format(
+        scopes="""(
+    SELECT DISTINCT s.kind, s.id, r.day, r.month FROM reservations r
     CROSS JOIN LATERAL (VALUES
-        ('ORGANIZATION', '', r.day, r.month),
-        ('DEPARTMENT', nullif(r.department, ''), r.day, r.month),
-        ('CAMPAIGN', nullif(r.campaign, ''), r.day, r.month),
-        ('AGENT', nullif(r.agent, ''), r.day, r.month),
-        ('RUN', nullif(r.run, ''), r.day, r.month)
-    ) AS s(kind, id, day, month)
+        ('ORGANIZATION', ''),
+        ('DEPARTMENT', nullif(r.department, '')),
+        ('CAMPAIGN', nullif(r.campaign, '')),
+        ('AGENT', nullif(r.agent, '')),
+        ('RUN', nullif(r.run, ''))
+    ) AS s(kind, id)
     WHERE r.organization = $1 AND r.reservation_id = ANY(ARRAY(SELECT json_array_elements_text($2)))
         AND s.id IS NOT NULL
-) AS s
-JOIN budgets b ON b.organization = $1 AND b.scope_kind = s.kind AND b.scope_id = s.id
-LEFT JOIN balances p ON p.organization = b.organization AND p.scope_kind = b.scope_kind AND p.scope_id = b.scope_id
-    AND p.budget_window = b.budget_window AND p.period IN (s.day, s.month, 'total')
-""",
+) AS s""",
+        periods="ARRAY[s.day, s.month, 'total']",
+    ),
 )
 
 # Opens an organization that is seen for the first time. Waits for another transaction that does the same.
@@ -101,15 +105,16 @@ SELECT $1, {rows.RESERVATION_VALUES} FROM json_to_recordset($2) AS r({rows.RESER
 """,
 )
 
-# Writes what can change of a reservation, by primary key.
+# Writes what can change of reservations, by primary key. An upsert, though all of them are there: an UPDATE joined
+# with the document would be planned anew as the table grows, and badly while it has no statistics.
 UPDATE_RESERVATIONS = Statement(
     "update_reservations",
-    f"""
-UPDATE reservations SET amount = r.amount, state = r.state, expires_at = r.expires_at, ended_at = r.ended_at,
-    ended_by = r.ended_by, commit_digest = decode(r.commit_digest, 'hex'), charged = r.charged,
-    committed = r.committed, late = r.late, would_deny = r.would_deny
-FROM json_to_recordset($2) AS r({rows.RESERVATION_TYPES})
-WHERE reservations.organization = $1 AND reservations.reservation_id = r.reservation_id
+    INSERT_RESERVATIONS.sql
+    + """
+ON CONFLICT (organization, reservation_id) DO UPDATE SET
+    amount = excluded.amount, state = excluded.state, expires_at = excluded.expires_at, ended_at = excluded.ended_at,
+    ended_by = excluded.ended_by, commit_digest = excluded.commit_digest, charged = excluded.charged,
+    committed = excluded.committed, late = excluded.late
 """,
 )
 

@@ -6,15 +6,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, select, tuple_
-from sqlalchemy.dialects import postgresql
+from psycopg import sql
 
 from gatekeeper.domain.reservation import Execution, Reservation
 
-from . import rows, tables
+from . import rows
 from .connections import Connection
 
-DIALECT = postgresql.dialect(paramstyle="pyformat")
+# A page of a table in the order of its newest-first index, behind a position in it.
+PAGE = """
+SELECT {columns} FROM {table} WHERE organization = %(organization)s AND {conditions}
+ORDER BY {order} LIMIT %(limit)s
+"""
+RESERVATION_KEY = ("created_at", "reservation_id")
+EXECUTION_KEY = ("committed_at", "reservation_id", "kind")
 PERIOD_DAY_LENGTH = len("2026-11-20")
 
 
@@ -23,15 +28,14 @@ async def list_reservations(
     organization: str,
     *,
     filters: Mapping[str, str],
-    after: tuple[datetime, str] | None,
+    after: Sequence[Any] | None,
     limit: int,
 ) -> list[Reservation]:
-    """Return reservations behind `after` (created_at, reservation_id); `filters` by column, by the newest-first index."""
-    table = tables.reservations
-    statement = _newest(
-        table, rows.RESERVATION_COLUMNS, organization, filters, (table.c.created_at, table.c.reservation_id), after
-    )
-    return [rows.reservation(row) for row in await _fetch(connection, statement.limit(limit))]
+    """Return reservations behind `after` (RESERVATION_KEY); `filters` by column, empty ones are left out."""
+    page = _page("reservations", rows.RESERVATION_COLUMNS, filters, RESERVATION_KEY, after)
+    parameters = _parameters(organization, filters, RESERVATION_KEY, after, limit)
+    cursor = await connection.execute(page, parameters, binary=True)
+    return [rows.reservation(row) for row in await cursor.fetchall()]
 
 
 async def list_executions(
@@ -39,39 +43,44 @@ async def list_executions(
     organization: str,
     *,
     filters: Mapping[str, str],
-    after: tuple[datetime, str, str] | None,
+    after: Sequence[Any] | None,
     limit: int,
 ) -> list[Execution]:
-    """Return executions behind `after` (committed_at, reservation_id, kind); `filters` by column, or `period`."""
-    table = tables.executions
-    key = (table.c.committed_at, table.c.reservation_id, table.c.kind)
-    statement = _newest(table, rows.EXECUTION_COLUMNS, organization, filters, key, after)
-    return [rows.execution(row) for row in await _fetch(connection, statement.limit(limit))]
+    """Return executions behind `after` (EXECUTION_KEY); `filters` by column or `period`, empty ones are left out."""
+    page = _page("executions", rows.EXECUTION_COLUMNS, filters, EXECUTION_KEY, after)
+    parameters = _parameters(organization, filters, EXECUTION_KEY, after, limit)
+    cursor = await connection.execute(page, parameters, binary=True)
+    return [rows.execution(row) for row in await cursor.fetchall()]
 
 
-def _newest(
-    table: Table,
-    columns: str,
-    organization: str,
-    filters: Mapping[str, str],
-    key: Sequence[ColumnElement[Any]],
-    after: Sequence[Any] | None,
-) -> Select[Any]:
-    statement = select(*(table.c[name] for name in columns.split(", "))).where(table.c.organization == organization)
-    for name, wanted in filters.items():
-        if wanted:
-            statement = statement.where(_period(table, wanted) if name == "period" else table.c[name] == wanted)
+def _page(
+    table: str, columns: str, filters: Mapping[str, str], key: Sequence[str], after: Sequence[Any] | None
+) -> sql.Composed:
+    conditions = [
+        sql.SQL("{} = {}").format(sql.Identifier(_column(name, wanted)), sql.Placeholder(name))
+        for name, wanted in filters.items()
+        if wanted
+    ]
+    names = [sql.Identifier(name) for name in key]
     if after is not None:
-        statement = statement.where(tuple_(*key) < tuple_(*after))
-    return statement.order_by(*(column.desc() for column in key))
+        position = sql.SQL(", ").join(sql.Placeholder(f"after_{name}") for name in key)
+        conditions.append(sql.SQL("({}) < ({})").format(sql.SQL(", ").join(names), position))
+    return sql.SQL(PAGE).format(
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns.split(", "))),
+        table=sql.Identifier(table),
+        conditions=sql.SQL(" AND ").join(conditions or [sql.SQL("true")]),
+        order=sql.SQL(", ").join(sql.SQL("{} DESC").format(name) for name in names),
+    )
 
 
-def _period(table: Table, period: str) -> ColumnElement[bool]:
-    column = table.c.day if len(period) == PERIOD_DAY_LENGTH else table.c.month
-    return column == period
+def _column(name: str, wanted: str) -> str:
+    if name != "period":
+        return name
+    return "day" if len(wanted) == PERIOD_DAY_LENGTH else "month"
 
 
-async def _fetch(connection: Connection, statement: Select[Any]) -> list[Any]:
-    compiled = statement.compile(dialect=DIALECT)
-    cursor = await connection.execute(str(compiled), compiled.params, binary=True)  # type: ignore[arg-type]
-    return await cursor.fetchall()
+def _parameters(
+    organization: str, filters: Mapping[str, str], key: Sequence[str], after: Sequence[Any] | None, limit: int
+) -> dict[str, Any]:
+    position = {f"after_{name}": part for name, part in zip(key, after or (), strict=False)}
+    return {**filters, **position, "organization": organization, "limit": limit}

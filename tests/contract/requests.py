@@ -1,0 +1,129 @@
+"""What does a valid request of each kind look like, with every field set?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from gatekeeper_client.money import to_money
+from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
+from gatekeeper_client.v1 import report_service_pb2 as report_pb
+from gatekeeper_client.v1 import reservation_pb2
+
+from .wire import TIMEOUT_S, Wire, campaign
+
+ATTRIBUTION = {"department": "d", "campaign": "c", "agent": "a", "run": "r"}
+PLACE = {"page_size": 7, "page_token": ""}
+METRICS = reservation_pb2.Metrics(
+    quality_score=50, impact_score=50, conversions=1, revenue=to_money(1, "USD"), latency=Duration(seconds=1)
+)
+
+# By a name of its own; the RPC is the part before the blank.
+VALID: dict[str, Message] = {
+    "Reserve": pb.ReserveRequest(
+        reservation_id="i",
+        organization="o",
+        agent_type="seo",
+        task="t",
+        amount=to_money(1, "USD"),
+        ttl=Duration(seconds=60),
+        labels={"key": "value"},
+        **ATTRIBUTION,
+    ),
+    "Reserve tokens": pb.ReserveRequest(
+        organization="o",
+        tokens=reservation_pb2.TokenEstimate(
+            model="gpt-4o", input_tokens=9, cached_input_tokens=3, max_output_tokens=9
+        ),
+    ),
+    "Commit": pb.CommitRequest(
+        reservation_id="i",
+        organization="o",
+        amount=to_money(1, "USD"),
+        outcome=reservation_pb2.OUTCOME_FAILED,
+        metrics=METRICS,
+        labels={"key": "value"},
+    ),
+    "Commit usage": pb.CommitRequest(
+        reservation_id="i",
+        organization="o",
+        usage=reservation_pb2.TokenUsage(
+            model="gpt-4o", input_tokens=9, cached_input_tokens=3, cache_write_input_tokens=3, output_tokens=9
+        ),
+    ),
+    "Release": pb.ReleaseRequest(reservation_id="i", organization="o"),
+    "Extend": pb.ExtendRequest(
+        reservation_id="i", organization="o", ttl=Duration(seconds=60), amount=to_money(1, "USD")
+    ),
+    "GetStatus": pb.GetStatusRequest(organization="o", scopes=[campaign("c")], period="2026-11-20"),
+    "SetCap": pb.SetCapRequest(
+        organization="o",
+        scope=campaign("c"),
+        window=pb.SetCapRequest().window,
+        cap=to_money(1, "USD"),
+        enforcement=reservation_pb2.OUTCOME_SUCCEEDED,
+        thresholds=[80, 100],
+        frozen=False,
+        reason="why",
+        etag="",
+    ),
+    "ListBudgets": report_pb.ListBudgetsRequest(organization="o", scope_kind=3, **PLACE),
+    "ListReservations": report_pb.ListReservationsRequest(organization="o", state=1, **ATTRIBUTION, **PLACE),
+    "ListExecutions": report_pb.ListExecutionsRequest(
+        organization="o", period="2026-11", model="m", outcome=1, kind=1, **ATTRIBUTION, **PLACE
+    ),
+}
+
+FREE_TEXTS = {"period", "reason", "etag", "page_token", "currency_code"}
+
+
+def valid(name: str) -> Any:
+    """Return a request that may be spoilt."""
+    request = type(VALID[name])()
+    request.CopyFrom(VALID[name])
+    return request
+
+
+def send(wire: Wire, name: str, request: Message) -> Any:
+    """Send a request to the RPC that takes it."""
+    return method(wire, name)(request, timeout=TIMEOUT_S)
+
+
+def method(wire: Wire, name: str) -> Any:
+    """Return the stub of an RPC."""
+    rpc = name.split()[0]
+    return getattr(wire.reports if rpc.startswith("List") else wire.gatekeeper, rpc)
+
+
+def full_name(name: str) -> str:
+    """Return the path of an RPC."""
+    rpc = name.split()[0]
+    service = "ReportService" if rpc.startswith("List") else "GatekeeperService"
+    return f"/gatekeeper.v1.{service}/{rpc}"
+
+
+def names_in(message: Message, path: str = "") -> Iterator[tuple[str, Message, str]]:
+    """Yield (path, owner, field) of every field of a request that takes a name."""
+    for field in message.DESCRIPTOR.fields:
+        here = f"{path}.{field.name}" if path else field.name
+        if field.type == FieldDescriptor.TYPE_STRING and field.name not in FREE_TEXTS and not field.is_repeated:
+            yield here, message, field.name
+        elif field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        elif field.is_repeated:
+            for index, part in enumerate(getattr(message, field.name)):
+                yield from names_in(part, f"{here}[{index}]")
+        elif message.HasField(field.name):
+            yield from names_in(getattr(message, field.name), here)
+
+
+def owner_of(message: Any, path: str) -> tuple[Any, str]:
+    """Return what has the field at the end of a path like `metrics.revenue.units`, and the field."""
+    *parts, field = path.split(".")
+    for part in parts:
+        message = getattr(message, part)
+    return message, field

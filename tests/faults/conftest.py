@@ -1,0 +1,49 @@
+"""What do tests of faults break? A PostgreSQL of their own, as durable as in earnest, on a port that stays."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings
+from gatekeeper.embedded.server import free_port
+from gatekeeper.services import setup
+from tests.conftest import url_of, verify
+
+from .postgres import wake
+
+TEMPLATE = "template_gatekeeper"
+
+
+@pytest.fixture(scope="session")
+def breakable() -> Iterator[EmbeddedPostgres]:
+    """Start the worker's PostgreSQL that may be killed: with fsync, synchronous_commit and full_page_writes."""
+    with tempfile.TemporaryDirectory(prefix="gk-") as folder:
+        settings = EmbeddedSettings(data_dir=Path(folder), port=free_port(), options={"shared_buffers": "64MB"})
+        with EmbeddedPostgres(settings) as server:
+            with psycopg.connect(server.dsn, autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {TEMPLATE}")
+            asyncio.run(setup.prepare(url_of(server, TEMPLATE)))
+            yield server
+
+
+@pytest.fixture
+def durable_url(breakable: EmbeddedPostgres) -> Iterator[str]:
+    """Make a database for one test on the PostgreSQL that may be killed; verify its books afterwards."""
+    name = f"t_{uuid.uuid4().hex}"
+    with psycopg.connect(breakable.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}".encode())
+    yield url_of(breakable, name)
+    wake(breakable)
+    if not breakable.is_alive():
+        breakable.start()
+    differences = verify(url_of(breakable, name))
+    with psycopg.connect(breakable.dsn, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    assert not differences
