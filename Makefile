@@ -2,7 +2,7 @@
 # the environment in .venv, with uv from the PATH or else installed into .tools.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check format lint types imports protos protos-check deps lock bench bench-quick faults replay-full clean
+.PHONY: help run test test-unit check format lint types imports protos protos-check docs docs-check deps lock bench bench-quick faults replay-full clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -36,7 +36,7 @@ test: $(STAMP) ## Run every quick test
 test-unit: $(STAMP) ## Run the tests that need no database
 	$(PYTEST) tests/unit -n $(WORKERS)
 
-check: format lint types imports protos-check deps lock test ## What CI runs: all checks, then all quick tests
+check: format lint types imports protos-check docs-check deps lock test ## What CI runs: all checks, then all quick tests
 
 format: $(STAMP) ## Are sources and protos formatted?
 	$(BIN)/ruff format --check --quiet
@@ -51,6 +51,12 @@ types: $(STAMP) ## Do the types fit?
 
 imports: $(STAMP) ## Do imports point one way?
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+docs: $(STAMP) ## Write the reference of settings
+	$(BIN)/python tools/generate_settings.py
+
+docs-check: $(STAMP) ## Is it fresh?
+	$(BIN)/python tools/generate_settings.py --check
 
 deps: $(STAMP) ## Is every import a declared dependency?
 	$(BIN)/deptry src

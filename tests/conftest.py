@@ -34,9 +34,11 @@ STOP_TIMEOUT_S = 20
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """Start the PostgreSQL of this worker."""
-    with tempfile.TemporaryDirectory(prefix="gk-") as folder:
-        with EmbeddedPostgres(EmbeddedSettings(data_dir=Path(folder), options=FAST)) as server:
-            yield server
+    with (
+        tempfile.TemporaryDirectory(prefix="gk-") as folder,
+        EmbeddedPostgres(EmbeddedSettings(data_dir=Path(folder), options=FAST)) as server,
+    ):
+        yield server
 
 
 @pytest.fixture(scope="session")

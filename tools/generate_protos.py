@@ -25,7 +25,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 SOURCES = sorted(path.relative_to(PROTOS).as_posix() for path in PROTOS.glob("gatekeeper/v1/*.proto"))
 RULES = "buf/validate/validate.proto"
-PROTOC = [os.environ.get("UV", "uv"), "run", "--no-project", "--with", "grpcio-tools==1.76.0", "--with", "setuptools<81"]
+PROTOC = [
+    os.environ.get("UV", "uv"),
+    "run",
+    "--no-project",
+    "--with",
+    "grpcio-tools==1.76.0",
+    "--with",
+    "setuptools<81",
+]
 PROTOC += ["--with", "mypy-protobuf==3.7.0", "python", "-m", "grpc_tools.protoc"]
 IMPORT = re.compile(r"from gatekeeper\.v1 import ")
 HEADER = "# ruff: noqa\n"
@@ -97,9 +105,10 @@ def without_rules(descriptors: descriptor_pb2.FileDescriptorSet) -> descriptor_p
 
 def strip_options(message: descriptor_pb2.DescriptorProto) -> None:
     """Drop the options of a message's fields and oneofs: the rules are the only ones in use."""
-    for element in (*message.field, *message.oneof_decl):
-        if element.options.ByteSize() and not getattr(element.options, "packed", False):
-            element.ClearField("options")
+    for field in message.field:
+        field.ClearField("options")
+    for oneof in message.oneof_decl:
+        oneof.ClearField("options")
     for nested in message.nested_type:
         strip_options(nested)
 

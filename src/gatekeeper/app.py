@@ -47,7 +47,9 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Runnin
     """
     async with AsyncExitStack() as stack:
         database_url = await stack.enter_async_context(open_database(settings))
-        hot = await stack.enter_async_context(open_pool(database_url, name="gate", size_max=settings.pool_max, hot=True))
+        hot = await stack.enter_async_context(
+            open_pool(database_url, name="gate", size_max=settings.pool_max, hot=True)
+        )
         reads = await stack.enter_async_context(
             open_pool(database_url, name="reads", size_max=settings.report_pool_max, hot=False)
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gatekeeper.domain.money import AMOUNT_MAX, NANO
 
@@ -84,7 +84,10 @@ class Settings(BaseSettings):
         1, ge=0.05, le=60, description="How often the database is probed for health, and price books are read again."
     )
     drain_delay_s: float = Field(
-        0, ge=0, le=120, description="How long to serve on as NOT_SERVING, for load balancers to notice, before draining."
+        0,
+        ge=0,
+        le=120,
+        description="How long to serve on as NOT_SERVING, for load balancers to notice, before draining.",
     )
     drain_timeout_s: float = Field(
         10, ge=0, le=300, description="How long calls under way may take to end when the server stops."
@@ -95,13 +98,22 @@ class Settings(BaseSettings):
     concurrent_streams_max: int = Field(
         4096, ge=1, le=1_000_000, description="Calls under way on one connection; the queue is bounded besides."
     )
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="The least severe events to log.")
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="The least severe events to log."
+    )
     log_format: str = Field("auto", pattern="^(auto|json|console)$", description="console on a terminal, else json.")
 
     @classmethod
-    def settings_customise_sources(cls, settings_cls: Any, **sources: Any) -> Any:  # noqa: ARG003
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - given by the library, like the sources below
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take arguments before the environment, and nothing else: no files appear by surprise."""
-        return sources["init_settings"], sources["env_settings"]
+        return init_settings, env_settings
 
 
 def load_settings(**given: Any) -> Settings:

@@ -16,9 +16,9 @@ def configure_logging(level: str, fmt: str) -> None:
     console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
     last: list[Any] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     if console:
-        last = [structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )]
+        last = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -30,7 +30,7 @@ class GatekeeperError(Exception):
     server answered; `retry_delay` is what the server asks for, or None.
     """
 
-    def __init__(  # noqa: PLR0913 - one for each part of a status
+    def __init__(
         self,
         message: str,
         *,

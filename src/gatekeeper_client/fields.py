@@ -141,7 +141,7 @@ def wire(fields: Mapping[str, object]) -> dict[str, Any]:
     return {name: WIRE.get(name, _same)(value) for name, value in fields.items() if name != "timeout_s"}
 
 
-def turn(request: Any, page: Any) -> bool:  # noqa: ANN401 - any list and its page
+def turn(request: Any, page: Any) -> bool:
     """Point a list's request at the page after this one; False after the last."""
     request.page_token = page.next_page_token
     return bool(page.next_page_token)

@@ -161,7 +161,7 @@ def test_a_cap_is_set(at: dict[str, str]) -> None:
             "a trial",
             "--json",
             **at,
-        )  # fmt: skip
+        )
     )
     assert (first["scope"], first["window"], first["cap"]) == ({"kind": "RUN", "id": "r1"}, "TOTAL", "5.00")
     assert (first["enforcement"], first["thresholds"], first["reason"]) == ("WARN", [50, 90], "a trial")

@@ -77,7 +77,7 @@ def test_books_that_do_not(server: Server, on: dict[str, str]) -> None:
 def tamper(on: dict[str, str], sign: str) -> None:
     """Move a balance by a nano."""
     with psycopg.connect(on["GATEKEEPER_DATABASE_URL"]) as connection:
-        connection.execute(f"UPDATE balances SET reserved = reserved {sign} 0.000000001")  # type: ignore[arg-type]
+        connection.execute(f"UPDATE balances SET reserved = reserved {sign} 0.000000001")
 
 
 def test_a_sound_installation(server: Server, on: dict[str, str]) -> None:

@@ -84,8 +84,28 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["nan", "inf", "-inf", "1e400", "1e2", "-1", "+1", "", " 1", "1,5", "1_000", "0x1", "٣", "1.0000000001", "1" * 13]
-    + ["0." + "0" * 70, "five", "1 USD", "--", "."],
+    [
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "1e2",
+        "-1",
+        "+1",
+        "",
+        " 1",
+        "1,5",
+        "1_000",
+        "0x1",
+        "٣",
+        "1.0000000001",
+        "1" * 13,
+        "0." + "0" * 70,
+        "five",
+        "1 USD",
+        "--",
+        ".",
+    ],
 )
 def test_what_is_no_amount(text: str) -> None:
     """An amount is a plain decimal with at most nine decimals, below a trillion."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Sequence
 from random import Random
 
@@ -11,6 +12,7 @@ import psycopg
 
 from gatekeeper.embedded import EmbeddedPostgres
 
+RECOVERY_PATIENCE_S = 30
 WAYS_TO_DIE = ("postmaster", "all", "backend")
 BACKENDS = (
     "SELECT pid FROM pg_stat_activity"
@@ -32,11 +34,34 @@ def kill(server: EmbeddedPostgres, way: str, chance: Random) -> None:
     """
     postmaster, *others = processes(server)
     if way == "backend":
-        send([chance.choice(others)], signal.SIGKILL)
+        send([chance.choice([other for other in others if not _is_logger(other)])], signal.SIGKILL)
+        until_ready(server)
         return
     send([postmaster] if way == "postmaster" else [postmaster, *others], signal.SIGKILL)
-    postmaster.wait()
+    while server.is_alive():
+        time.sleep(0.001)
     server.start()
+
+
+def until_ready(server: EmbeddedPostgres) -> None:
+    """Wait until the server takes connections: it may be recovering."""
+    deadline = time.monotonic() + RECOVERY_PATIENCE_S
+    while True:
+        try:
+            psycopg.connect(server.dsn, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _is_logger(process: psutil.Process) -> bool:
+    """Tell whether it only writes the log: it is replaced without further ado."""
+    try:
+        return "logger" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def hang(server: EmbeddedPostgres) -> None:

@@ -149,7 +149,7 @@ async def test_a_connection_that_dies_while_it_waits_is_replaced_too(database_ur
 async def test_calls_on_dying_connections_have_an_answer(database_url: str) -> None:
     """Whenever connections are killed, each call ends with a verdict or an unavailable database; no hold is lost."""
     seed = random.randrange(2**32)
-    chance = random.Random(seed)  # noqa: S311 - moments, not secrets
+    chance = random.Random(seed)
     acknowledged: set[str] = set()
     outcomes: set[str] = set()
     async with gate_on(database_url) as gate:

@@ -87,9 +87,7 @@ class Books:
             hold.state = "EXPIRED"
             hold.charged = hold.amount if self.charges_expired else ZERO
 
-    def reserve(
-        self, reservation_id: str, scopes: list[Scope], amount: Decimal, ttl: timedelta, now: datetime
-    ) -> str:
+    def reserve(self, reservation_id: str, scopes: list[Scope], amount: Decimal, ttl: timedelta, now: datetime) -> str:
         content = (scopes, amount, ttl)
         if known := self.holds.get(reservation_id):
             return "ADMITTED" if known.content == content else "ReservationMismatch"

@@ -1,4 +1,4 @@
-"""Does the ledger on PostgreSQL agree with the plain model, whatever is done to it in whatever order and at what time?"""
+"""Does the ledger on PostgreSQL agree with the plain model, whatever is done to it, in any order, at any time?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from gatekeeper.services.gate import Gate, GateLimits
 from gatekeeper.services.prices import Prices
 from gatekeeper.services.upkeep import sweep
 from gatekeeper.storage.connections import open_pool
-
 from tests.conftest import verify
 
 from .model import Books
@@ -96,9 +95,7 @@ class LedgerMachine(RuleBasedStateMachine):
         rules = Rules(owner="test", monthly_budget=DEFAULT_CAP, auto_provision=True, prices=Prices())
         limits = GateLimits(batch_max=8, queue_max=64, queue_total_max=64, batch_timeout_s=10, stalled_after_s=5)
         self.gate = Gate(self.pool, rules, limits)
-        self.budgets = Budgets(
-            reads=self.pool, writes=self.pool, monthly_budget=DEFAULT_CAP, auto_provision=True
-        )
+        self.budgets = Budgets(reads=self.pool, writes=self.pool, monthly_budget=DEFAULT_CAP, auto_provision=True)
 
     def run(self, coroutine: Any) -> Any:
         return self.runner.run(coroutine)
@@ -148,9 +145,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(name=organizations, number=numbers, amount=st.none() | amounts, ttl=st.none() | ttls)
     def extend(self, name: str, number: int, amount: Decimal | None, ttl: timedelta | None) -> None:
-        command = Extend(
-            reservation_id=f"r{number}", ttl=ttl, amount=None if amount is None else Money(amount=amount)
-        )
+        command = Extend(reservation_id=f"r{number}", ttl=ttl, amount=None if amount is None else Money(amount=amount))
         assert self.ask(name, command) == self.books[name].extend(f"r{number}", amount, ttl, self.now)
 
     @rule(
@@ -176,7 +171,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(name=organizations, orders=st.lists(st.tuples(numbers, amounts), min_size=2, max_size=6))
     def reserve_together(self, name: str, orders: list[tuple[int, Decimal]]) -> None:
-        """Calls that are settled in one batch have the verdicts that they would have one after another."""
+        """Settle calls in one batch; they have the verdicts that they would have one after another."""
         commands = [
             Reserve(
                 reservation_id=f"r{number}",

@@ -36,7 +36,7 @@ WHOLE_BOOK = {
 }
 
 
-def book_with(**model: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+def book_with(**model: Any) -> dict[str, Any]:
     return {"version": "1", "models": [{"name": "m", "match": {"equals": "m"}, "prices": [{"input": "1"}]} | model]}
 
 

@@ -72,7 +72,7 @@ def usd(model: str, *, read: int, prices: PriceList = DEFAULT) -> Decimal | None
     return None if priced is None else priced.amount
 
 
-def book_with(**model: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+def book_with(**model: Any) -> dict[str, Any]:
     return {"version": "1", "models": [{"name": "m", "match": {"equals": "m"}, "prices": [{"input": "1"}]} | model]}
 
 
@@ -114,7 +114,7 @@ class TestMatching:
         prices = PriceList(books=(DEFAULT_BOOK,))
         for number in range(3 * MODEL_STRINGS_REMEMBERED):
             assert usd(f"unknown-{number}", read=1, prices=prices) is None
-        assert prices._candidates.cache_info().currsize == MODEL_STRINGS_REMEMBERED  # type: ignore[attr-defined]  # noqa: SLF001
+        assert prices._candidates.cache_info().currsize == MODEL_STRINGS_REMEMBERED  # type: ignore[attr-defined]
         assert usd("acme-small", read=1000, prices=prices) == Decimal("0.001")
 
 

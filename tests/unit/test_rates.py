@@ -18,7 +18,7 @@ BY_NIGHT: list[dict[str, Any]] = [
 ]
 
 
-def usd(  # noqa: PLR0913 - one for each kind of token
+def usd(
     entries: list[dict[str, Any]],
     *,
     read: int = 0,

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatekeeper.replay.source import LINE_LENGTH_MAX, LayoutError, Record, Unreadable, open_source
@@ -113,6 +113,7 @@ def test_a_line_that_is_no_object_is_unreadable(tmp_path: Path, line: str) -> No
     assert records[1].line == 2
 
 
+@settings(deadline=None, max_examples=50)  # each one writes a file
 @given(st.lists(st.dictionaries(st.sampled_from(["run", "model", "stop"]), st.text(max_size=8)), max_size=5))
 def test_any_objects_survive_the_way_through_json_lines(
     tmp_path_factory: pytest.TempPathFactory, calls: list[dict[str, str]]
@@ -128,6 +129,7 @@ def test_any_objects_survive_the_way_through_json_lines(
     ]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reader(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """Whatever comes after a header is either a record or named as unreadable."""

@@ -40,7 +40,7 @@ NOT_SETTINGS = frozenset({"GATEKEEPER_ORGANIZATION"})
 SHOWN = ("user", "host", "hostaddr", "port", "dbname", "service", "sslmode")
 
 
-async def examine(**given: Any) -> list[Finding]:  # noqa: ANN401 - settings are of many types
+async def examine(**given: Any) -> list[Finding]:
     """Return all findings; with settings that cannot be read there is only that."""
     try:
         settings = load_settings(**given)

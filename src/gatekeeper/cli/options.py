@@ -44,12 +44,12 @@ PgBin = Annotated[
 ]
 
 
-def amount_option(help_text: str) -> Any:  # noqa: ANN401 - what Typer calls an option is its own business
+def amount_option(help_text: str) -> Any:
     """Return an option that takes an amount of money."""
     return typer.Option(metavar="AMOUNT", parser=read_amount, help=help_text)
 
 
-def settings_of(**given: Any) -> Settings:  # noqa: ANN401 - settings are of many types
+def settings_of(**given: Any) -> Settings:
     """Read the settings, those given on the command line first."""
     from pydantic import ValidationError
 

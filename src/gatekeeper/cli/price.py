@@ -23,7 +23,7 @@ RATES = ("input", "cached_input", "cache_write_input", "output", "call")
 COLUMNS = ("Model", "From", "Input", "Cached", "Cache write", "Output", "Call", "Book")
 
 
-def _price_option(help_text: str, *names: str) -> Any:  # noqa: ANN401 - what Typer calls an option is its own business
+def _price_option(help_text: str, *names: str) -> Any:
     return typer.Option(*names, metavar="PRICE", parser=read_decimal, help=help_text, show_default=False)
 
 

@@ -112,7 +112,7 @@ class Balance(NamedTuple):
         return max(ZERO, self.cap - self.spent - self.reserved)
 
     def utilization_percent(self) -> Decimal:
-        """Return 100 × used ÷ cap; a cap of zero counts as used up."""
+        """Return used ÷ cap in percent; a cap of zero counts as used up."""
         return HUNDRED * self.used / self.cap if self.cap else HUNDRED
 
     @property

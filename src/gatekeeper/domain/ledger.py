@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -157,7 +157,14 @@ class Ledger:
         balances = self._asked(attribution, self.periods)
         verdict = decide(amount, balances)
         if isinstance(verdict, Denied):
-            denial = self._denial(command.reservation_id, attribution, model, verdict, amount, balances)
+            denial = self._denial(
+                reservation_id=command.reservation_id,
+                attribution=attribution,
+                model=model,
+                denied=verdict,
+                requested=amount,
+                balances=balances,
+            )
             if not command.validate_only:
                 self.changes.denials.append(denial)
             return denial
@@ -197,11 +204,14 @@ class Ledger:
             )
         late = held.state is not ReservationState.HELD
         freed = ZERO if late else held.amount
-        balances = self._settle(held, cost - held.charged, freed, ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE)
+        balances = self._settle(
+            held, cost - held.charged, freed, ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE
+        )
         if held.charged:
             self.changes.executions.append(self._entry(held, ExecutionKind.REVERSAL, -held.charged, Outcome.UNKNOWN))
-        ended = {} if late else self._ended(ReservationState.COMMITTED, BY_CALLER)
-        committed = held._replace(committed=cost, commit_digest=command.digest, late=late, **ended)
+        committed = held._replace(committed=cost, commit_digest=command.digest, late=late)
+        if not late:
+            committed = self._ended(committed, ReservationState.COMMITTED, BY_CALLER)
         execution = self._execution(committed, command, cost, model, price_version)
         self.changes.executions.append(execution)
         return Committed(self._change(committed), execution, balances)
@@ -228,7 +238,14 @@ class Ledger:
         if more:
             verdict = decide(more, balances)
             if isinstance(verdict, Denied):
-                denial = self._denial(held.reservation_id, held.attribution, held.model, verdict, more, balances)
+                denial = self._denial(
+                    reservation_id=held.reservation_id,
+                    attribution=held.attribution,
+                    model=held.model,
+                    denied=verdict,
+                    requested=more,
+                    balances=balances,
+                )
                 self.changes.denials.append(denial)
                 return denial
             balances = self._hold(balances, more, verdict)
@@ -341,10 +358,10 @@ class Ledger:
 
     def _end(self, held: Reservation, state: ReservationState, ended_by: str, charge: Decimal) -> Held:
         balances = self._settle(held, charge, held.amount, ExcessKind.OVERAGE)
-        return Held(self._change(held._replace(charged=charge, **self._ended(state, ended_by))), balances)
+        return Held(self._change(self._ended(held._replace(charged=charge), state, ended_by)), balances)
 
-    def _ended(self, state: ReservationState, ended_by: str) -> dict[str, object]:
-        return {"state": state, "ended_at": self.now, "ended_by": f"{ended_by}@{self._owner}"}
+    def _ended(self, held: Reservation, state: ReservationState, ended_by: str) -> Reservation:
+        return held._replace(state=state, ended_at=self.now, ended_by=f"{ended_by}@{self._owner}")
 
     def _put(self, balance: Balance) -> Balance:
         self._balances[balance.key] = self.changes.balances[balance.key] = balance
@@ -369,9 +386,7 @@ class Ledger:
     def _estimate(self, estimate: Money | Tokens, agent_type: str) -> tuple[Decimal | None, str]:
         if isinstance(estimate, Money):
             return self._in_currency(estimate), ""
-        priced = self._prices.estimate(
-            model=estimate.model, agent_type=agent_type, tokens=estimate.counts, at=self.now
-        )
+        priced = self._prices.estimate(model=estimate.model, agent_type=agent_type, tokens=estimate.counts, at=self.now)
         return (None, "") if priced is None else (priced.amount, priced.price_version)
 
     def _cost(self, cost: Money | Tokens, held: Reservation) -> tuple[Decimal, str, str]:
@@ -388,6 +403,7 @@ class Ledger:
 
     def _denial(
         self,
+        *,
         reservation_id: str,
         attribution: Attribution,
         model: str,
@@ -447,5 +463,3 @@ class Ledger:
 def headroom_is_due(denial: Denial) -> bool:
     """Tell whether the denial has to say when held money can come back."""
     return denial.denied.reason is DenialReason.HEADROOM_HELD
-
-

@@ -18,7 +18,7 @@ EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
 def from_nanos(units: int, nanos: int) -> Decimal:
-    """Return `units` + `nanos` × 10⁻⁹; exact for any 64-bit units."""
+    """Return `units` and `nanos` (thousand-millionths of a unit) as one amount; exact for any 64-bit units."""
     return Decimal(units * NANOS_PER_UNIT + nanos).scaleb(-9, EXACT)
 
 

@@ -73,7 +73,7 @@ def system_installation(directories: Iterable[Path]) -> Installation | None:
 
 
 def system_directories() -> Iterator[Path]:
-    """Yield where a system keeps PostgreSQL: what PATH says, then Debian's, highest version first."""  # noqa: E501
+    """Yield where a system keeps PostgreSQL: what PATH says, then Debian's, highest version first."""
     if on_path := shutil.which("postgres"):
         yield Path(on_path).resolve().parent
     versions = (path for path in DEBIAN_ROOT.glob("*/bin") if path.parent.name.isdecimal())

@@ -104,7 +104,7 @@ class EmbeddedPostgres:
             raise DataDirectoryUnusableError(data_dir=where, reason=error) from error
 
     def stop(self) -> None:
-        """Shut the server down and leave nothing but its data; does nothing when it is not started."""  # noqa: E501
+        """Shut the server down and leave nothing but its data; does nothing when it is not started."""
         self._server = None
         self._undo.close()
 

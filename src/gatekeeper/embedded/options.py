@@ -62,7 +62,7 @@ class EmbeddedSettings:
 def server_options(
     postgres: Path, *, port: int, socket_dir: str, overrides: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the settings of the server `postgres`; `overrides` win over ours, not over the rest."""  # noqa: E501
+    """Return the settings of the server `postgres`; `overrides` win over ours, not over the rest."""
     compression = {"wal_compression": "lz4"} if has_lz4(postgres) else {}
     place = {"port": str(port), "unix_socket_directories": socket_dir}
     return {**FIXED, **compression, **overrides, **place}

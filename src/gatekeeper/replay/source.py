@@ -103,7 +103,7 @@ def _read_csv(lines: Iterable[str]) -> tuple[Sequence[str], Iterator[Record | Un
     return header, _csv_records(reader, len(header))
 
 
-def _csv_records(reader: Any, width: int) -> Iterator[Record | Unreadable]:  # noqa: ANN401 - csv.reader is no type
+def _csv_records(reader: Any, width: int) -> Iterator[Record | Unreadable]:
     while True:
         line = reader.line_num + 1
         try:
@@ -156,10 +156,10 @@ def _json_records(numbered: Iterator[tuple[int, str]], header: Sequence[str]) ->
 def _object(text: str) -> Mapping[str, Any]:
     """Parse an object, its numbers as they are written."""
     value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
-    if not isinstance(value, dict):
-        message = "it is something else"
-        raise ValueError(message)  # noqa: TRY004 - a defect of the line, not of the program
-    return value
+    if isinstance(value, dict):
+        return value
+    message = f"it is a {type(value).__name__}"
+    raise ValueError(message)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

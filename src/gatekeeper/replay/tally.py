@@ -31,8 +31,9 @@ class Tally:
     """Counts and exact sums of a replay.
 
     `open` has what is held by reservations that are not known to have ended, by their ids: those of calls without an
-    end, and those that an error left as they were; None where not even the Reserve had an answer. `since` is when the first hold was made, by the database's clock, and
-    `expired_by` when the last of the open ones is over, by this process's monotonic clock.
+    end, and those that an error left as they were; None where not even the Reserve had an answer. `since` is when the
+    first hold was made, by the database's clock, and `expired_by` when the last of the open ones is over, by this
+    process's monotonic clock.
     """
 
     calls: int = 0

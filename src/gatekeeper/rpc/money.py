@@ -24,7 +24,9 @@ def read_money(money: WireMoney, field: str) -> Money:
         raise errors.InvalidField(field=field, problem="must not be negative")
     if units >= AMOUNT_MAX:
         raise errors.InvalidField(field=f"{field}.units", problem=f"must be less than {AMOUNT_MAX:,}")
-    if currency and not (len(currency) == CURRENCY_LENGTH and currency.isascii() and currency.isalpha() and currency.isupper()):
+    if currency and not (
+        len(currency) == CURRENCY_LENGTH and currency.isascii() and currency.isalpha() and currency.isupper()
+    ):
         raise errors.InvalidField(
             field=f"{field}.currency_code", problem="must be three capital letters like USD, or empty"
         )

@@ -36,6 +36,7 @@ def read_token(request: Any, length: int) -> list[str] | None:
     token = request.page_token
     if not token:
         return None
+    parts: list[str]
     try:
         digest, *parts = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
     except (ValueError, TypeError) as error:

@@ -36,14 +36,17 @@ class ReportServicer:
         size = page_size(request.page_size)
         position = read_token(request, 3)
         standings = await self._budgets.page(
-            request.organization, SCOPE_KIND_OF.get(request.scope_kind), position and _budget_key(position), size + 1
+            request.organization,
+            SCOPE_KIND_OF.get(request.scope_kind),
+            None if position is None else _budget_key(position),
+            size + 1,
         )
         more = len(standings) > size
         standings = standings[:size]
-        last = standings[-1].budget if more else None
+        last = standings[-1].budget
         return pb.ListBudgetsResponse(
             budgets=[write_budget(s.budget, s.balance, s.organization.currency) for s in standings],
-            next_page_token=write_token(request, last and (*last.scope, last.window)),
+            next_page_token=write_token(request, (*last.scope, last.window) if more else None),
         )
 
     async def ListReservations(

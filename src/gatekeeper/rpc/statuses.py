@@ -50,9 +50,7 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
         grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, 1000
     ),
     errors.Draining: Status(grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING, 100),
-    errors.DeadlineExceeded: Status(
-        grpc.StatusCode.DEADLINE_EXCEEDED, ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED
-    ),
+    errors.DeadlineExceeded: Status(grpc.StatusCode.DEADLINE_EXCEEDED, ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED),
 }
 # gRPC clients take a status of up to 8 kB, and turn a longer one into an error of their own. In the message a character
 # takes up to 12 bytes; the details hold it once more, and come in base 64.
@@ -111,7 +109,12 @@ def details_of(error: Exception, row: Status, message: str) -> bytes:
             bad_request.field_violations.add(field=field, description=what)
         _pack(status, bad_request)
     if row.retry_delay_ms is not None:
-        _pack(status, error_details_pb2.RetryInfo(retry_delay=Duration(nanos=row.retry_delay_ms * 1_000_000 % 10**9, seconds=row.retry_delay_ms // 1000)))
+        _pack(
+            status,
+            error_details_pb2.RetryInfo(
+                retry_delay=Duration(nanos=row.retry_delay_ms * 1_000_000 % 10**9, seconds=row.retry_delay_ms // 1000)
+            ),
+        )
     return status.SerializeToString()
 
 
@@ -125,7 +128,10 @@ def _violations(error: Exception) -> Sequence[tuple[str, str]]:
     return []
 
 
-def _pack(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo) -> None:
+def _pack(
+    status: status_pb2.Status,
+    detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> None:
     packed = AnyMessage()
     packed.Pack(detail)
     status.details.append(packed)

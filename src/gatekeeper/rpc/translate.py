@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -12,13 +12,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gatekeeper.domain import errors
+from gatekeeper.domain.admission import DenialReason
 from gatekeeper.domain.budget import Balance, Budget, Enforcement, Scope, ScopeKind, Tier
 from gatekeeper.domain.caps import etag_of
 from gatekeeper.domain.commands import Money, Tokens
 from gatekeeper.domain.ledger import Denial, Organization
-from gatekeeper.domain.admission import DenialReason
 from gatekeeper.domain.money import NANOS_PER_UNIT, ZERO
-from gatekeeper.domain.periods import Window
+from gatekeeper.domain.periods import TOTAL, Window
 from gatekeeper.domain.prices import TokenCounts
 from gatekeeper.domain.reservation import (
     NO_METRICS,
@@ -37,10 +37,11 @@ from .money import read_money, write_money
 E = TypeVar("E", bound=StrEnum)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_LENGTH = len("2026-11-20")
 MICROSECOND = timedelta(microseconds=1)
 
 
-def _codes(members: type[E], wire: Any) -> tuple[dict[E, int], dict[int, E]]:
+def _codes(members: type[E], wire: Any) -> tuple[dict[E, Any], dict[int, E]]:
     """Pair the members of a domain enum with the wire's values of the same names."""
     prefix = wire.Name(0).removesuffix("UNSPECIFIED")
     to_wire = {member: wire.Value(prefix + member.name) for member in members}
@@ -50,9 +51,9 @@ def _codes(members: type[E], wire: Any) -> tuple[dict[E, int], dict[int, E]]:
 SCOPE_KINDS, SCOPE_KIND_OF = _codes(ScopeKind, budget_pb2.ScopeKind)
 WINDOWS, WINDOW_OF = _codes(Window, budget_pb2.BudgetWindow)
 ENFORCEMENTS, ENFORCEMENT_OF = _codes(Enforcement, budget_pb2.Enforcement)
-TIERS, _ = _codes(Tier, budget_pb2.BudgetTier)
+TIERS, _tiers = _codes(Tier, budget_pb2.BudgetTier)
 STATES, STATE_OF = _codes(ReservationState, reservation_pb2.ReservationState)
-DENIAL_REASONS, _ = _codes(DenialReason, reservation_pb2.DenialReason)
+DENIAL_REASONS, _denial_reasons = _codes(DenialReason, reservation_pb2.DenialReason)
 OUTCOMES, OUTCOME_OF = _codes(Outcome, reservation_pb2.Outcome)
 EXECUTION_KINDS, EXECUTION_KIND_OF = _codes(ExecutionKind, reservation_pb2.ExecutionKind)
 
@@ -85,12 +86,12 @@ def read_duration(duration: Duration, field: str) -> timedelta:
 
 
 def read_period(period: str) -> str:
-    """Read a period, whose form has been checked; a day must be one of the calendar."""
-    if len(period) == len("2026-11-20"):
+    """Read a period, whose form has been checked: what is in it must be in the calendar too."""
+    if period not in {"", TOTAL}:
         try:
-            date.fromisoformat(period)
+            date.fromisoformat(f"{period}-01"[:DAY_LENGTH])
         except ValueError as error:
-            raise errors.InvalidField(field="period", problem="must be a day that there is") from error
+            raise errors.InvalidField(field="period", problem="must be a day or month that there is") from error
     return period
 
 
@@ -277,7 +278,3 @@ def _write_metrics(metrics: Metrics, currency: str) -> reservation_pb2.Metrics:
 def overage(amount: Decimal, cost: Decimal) -> Decimal:
     """Return how much more a call cost than was held."""
     return max(ZERO, cost - amount)
-
-
-
-

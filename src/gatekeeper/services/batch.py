@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -69,14 +70,13 @@ async def settle(
     Raises psycopg.Error where nothing was written, and `DatabaseUnavailable` where that is not known.
     """
     commands = [call.command for call in calls]
-    scopes = {scope for command in commands if isinstance(command, Reserve) for scope in command.attribution.scopes()}
-    books, opened = await _open(connection, organization, commands, scopes, periods, rules)
+    books, opened = await _open(connection, organization, commands, periods, rules)
     if books is None:
         await connection.execute("ROLLBACK")
         return [_unknown(organization, command) for command in commands], periods
     current = periods_at(books.now, ZoneInfo(books.organization.time_zone))
     if current != periods:
-        await storage.read_budgets(connection, organization, books, scopes, current)
+        await storage.read_budgets(connection, organization, books, _scopes(commands), current)
     prices = rules.prices.known(books.organization) or await rules.prices.load(connection, books.organization)
     ledger = Ledger(
         organization=books.organization,
@@ -100,29 +100,32 @@ async def settle(
 
 
 async def _open(
-    connection: Connection,
-    organization: str,
-    commands: Sequence[Command],
-    scopes: set[Scope],
-    periods: Periods,
-    rules: Rules,
+    connection: Connection, organization: str, commands: Sequence[Command], periods: Periods, rules: Rules
 ) -> tuple[storage.Books | None, bool]:
     """Open the books; where there are none, and a call may open them, make them first. Return whether they are new."""
-    asked = {
-        "scopes": scopes,
-        "periods": periods,
-        "reservation_ids": [command.reservation_id for command in commands],
-        "of_reservations": any(not isinstance(command, Reserve) for command in commands),
-    }
-    books = await storage.open_books(connection, organization, **asked)
-    opened = False
-    if books is None and rules.auto_provision and any(isinstance(command, Reserve) for command in commands):
+    only_reserves = all(isinstance(command, Reserve) for command in commands)
+    read = partial(
+        storage.open_books,
+        connection,
+        organization,
+        scopes=_scopes(commands),
+        periods=periods,
+        reservation_ids=[command.reservation_id for command in commands],
+        of_reservations=not only_reserves,
+    )
+    books = await read()
+    opened = books is None and rules.auto_provision and any(isinstance(command, Reserve) for command in commands)
+    if opened:
         await storage.open_organization(connection, organization, monthly_budget(rules.monthly_budget))
-        books = await storage.open_books(connection, organization, **asked, begin=False)
-        opened = True
-    if books is not None and not asked["of_reservations"]:
+        books = await read(begin=False)
+    if books is not None and only_reserves:
         await _read_repeated(connection, organization, books, periods)
     return books, opened
+
+
+def _scopes(commands: Sequence[Command]) -> set[Scope]:
+    """Return the scopes of new reservations."""
+    return {scope for command in commands if isinstance(command, Reserve) for scope in command.attribution.scopes()}
 
 
 async def _read_repeated(connection: Connection, organization: str, books: storage.Books, periods: Periods) -> None:
@@ -184,5 +187,5 @@ async def _look_up(connection: Connection, organization: str, ledger: Ledger, re
 
 
 def is_about_one_call(error: psycopg.Error) -> bool:
-    """Tell whether an error may be the fault of one call of a batch: its statement was refused, not the database lost."""
+    """Tell whether an error may be one call's fault: a statement was refused, the database not lost."""
     return isinstance(error, psycopg.DataError | psycopg.IntegrityError | psycopg.ProgrammingError)

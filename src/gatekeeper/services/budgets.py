@@ -103,9 +103,9 @@ class Budgets:
                     connection, organization, periods=[period], scopes=[command.scope], limit=len(Window)
                 )
                 before = next((s for s in standings if s.budget.window is command.window), None)
-                budget = caps.change(found, before and before.budget, command)
+                budget = caps.change(found, before.budget if before else None, command)
                 key = BalanceKey(command.scope, command.window, period)
-                balance = before and before.balance
+                balance = before.balance if before else None
                 if balance is None:
                     balance = await storage.count_from_books(connection, organization, key, budget)
                 balance, excess = caps.recap(balance, budget)
@@ -113,9 +113,7 @@ class Budgets:
                 await storage.write_recapped(connection, organization, balance, excess)
         return Standing(organization=found, budget=replace(budget, updated_at=updated_at), balance=balance)
 
-    async def _lock(
-        self, connection: Connection, organization: str, command: SetCap
-    ) -> tuple[datetime, Organization]:
+    async def _lock(self, connection: Connection, organization: str, command: SetCap) -> tuple[datetime, Organization]:
         """Lock the books; open an organization by capping it, or where any call may open one."""
         found = await storage.lock_organization(connection, organization)
         if found is not None:
@@ -129,7 +127,6 @@ class Budgets:
         if not (is_own and command.window is Window.MONTH):
             await storage.write_budget(connection, organization, monthly_budget(self._monthly_budget))
         return found
-
 
 
 async def _find(connection: Connection, organization: str) -> tuple[datetime, Organization]:

@@ -46,7 +46,7 @@ def snapshot() -> dict[str, Any]:
 
     Prices of variants (batch, priority) and of anything but text tokens and calls are left out.
     """
-    from genai_prices.data import providers  # noqa: PLC0415 - see the module's docstring
+    from genai_prices.data import providers
 
     book = PriceBook(
         version=snapshot_version(),
@@ -91,7 +91,7 @@ def _model(provider_id: str, model: library.ModelInfo) -> PricedModel:
 
 
 def _dated_rates(price: library.ConditionalPrice) -> DatedRates:
-    from genai_prices import types  # noqa: PLC0415 - see the module's docstring
+    from genai_prices import types
 
     rates = _model_rates(price.prices)
     match price.constraint:

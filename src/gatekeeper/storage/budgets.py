@@ -179,9 +179,7 @@ async def write_budget(connection: Connection, organization: str, budget: Budget
     return updated_at
 
 
-async def write_recapped(
-    connection: Connection, organization: str, balance: Balance, excess: Excess | None
-) -> None:
+async def write_recapped(connection: Connection, organization: str, balance: Balance, excess: Excess | None) -> None:
     """Write a balance under its changed cap, and what stands above it."""
     await connection.execute(RECAP_BALANCE, (organization, *rows.of_balance(balance).values()))
     if excess is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from psycopg import sql
@@ -56,7 +55,7 @@ async def list_executions(
 def _page(
     table: str, columns: str, filters: Mapping[str, str], key: Sequence[str], after: Sequence[Any] | None
 ) -> sql.Composed:
-    conditions = [
+    conditions: list[sql.Composable] = [
         sql.SQL("{} = {}").format(sql.Identifier(_column(name, wanted)), sql.Placeholder(name))
         for name, wanted in filters.items()
         if wanted

@@ -26,7 +26,7 @@ from gatekeeper.domain.reservation import (
     ReservationState,
 )
 
-ATTRIBUTION_TYPES = {name: "text" for name in ("department", "campaign", "agent", "run", "agent_type", "task")}
+ATTRIBUTION_TYPES = dict.fromkeys(("department", "campaign", "agent", "run", "agent_type", "task"), "text")
 KEY_TYPES = {"scope_kind": "text", "scope_id": "text", "budget_window": "text", "period": "text"}
 
 _RESERVATION = {

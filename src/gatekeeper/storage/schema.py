@@ -28,7 +28,9 @@ class SchemaError(Exception):
 
     def __init__(self, found: str) -> None:
         """Say which way out there is."""
-        hint = "Run `gatekeeper migrate`." if found < REVISION else "Install the version that migrated it, or a newer one."
+        hint = (
+            "Run `gatekeeper migrate`." if found < REVISION else "Install the version that migrated it, or a newer one."
+        )
         found = found or "empty"
         super().__init__((SchemaError.__doc__ or "").format(found=found, known=REVISION, hint=hint))
 

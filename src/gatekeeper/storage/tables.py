@@ -34,7 +34,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(
-    naming_convention={"pk": "%(table_name)s_pkey", "ck": "%(table_name)s_%(constraint_name)s", "ix": "%(table_name)s_%(column_0_N_name)s_idx"}
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
 )
 
 MONEY = Numeric(28, 9)
@@ -164,7 +168,12 @@ reservations = Table(
     CheckConstraint("expires_at > created_at", name="expires_later"),
     comment="Holds on money, open and ended.",
 )
-Index("reservations_open_idx", reservations.c.organization, reservations.c.expires_at, postgresql_where=text("state = 'HELD'"))
+Index(
+    "reservations_open_idx",
+    reservations.c.organization,
+    reservations.c.expires_at,
+    postgresql_where=text("state = 'HELD'"),
+)
 Index("reservations_newest_idx", reservations.c.organization, reservations.c.created_at, reservations.c.reservation_id)
 Index("reservations_id_idx", reservations.c.reservation_id)
 
@@ -204,7 +213,13 @@ executions = Table(
     ),
     comment="The billing log: written once, never changed.",
 )
-Index("executions_newest_idx", executions.c.organization, executions.c.committed_at, executions.c.reservation_id, executions.c.kind)
+Index(
+    "executions_newest_idx",
+    executions.c.organization,
+    executions.c.committed_at,
+    executions.c.reservation_id,
+    executions.c.kind,
+)
 for _scope in ("department", "campaign", "agent"):
     Index(
         f"executions_{_scope}_idx",

@@ -1,0 +1,166 @@
+"""How does a test know what must be in the ledger? By keeping every answer that was acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from random import Random
+from typing import TypeVar
+from uuid import UUID
+
+from gatekeeper_client import AsyncClient, AsyncHold, Denied, Overloaded, Unavailable, from_money
+from gatekeeper_client.v1.reservation_pb2 import Execution
+
+R = TypeVar("R")
+
+ORGANIZATIONS = ("acme", "acme", "acme", "beta")
+CAMPAIGNS = ("roomy", "roomy", "tight")
+TIGHT_CAP = Decimal(10)
+CAP = Decimal(100_000)
+TRY_TIMEOUT_S = 5.0
+PAUSE_S = 0.05
+PATIENCE_S = 60
+# Holds that are settled outlive every outage; those that are left alone are soon over.
+TTL_S, TTL_LEFT_S = 3600, 2
+
+
+@dataclass(kw_only=True)
+class Hold:
+    """What was acknowledged of one reservation; `execution` once it is committed."""
+
+    organization: str
+    campaign: str
+    reserved: Decimal
+    amount: Decimal
+    ttl_s: int
+    execution: Execution | None = None
+    released: bool = False
+
+    @property
+    def state(self) -> str:
+        """The state that it must have in the end."""
+        if self.execution is not None:
+            return "COMMITTED"
+        return "RELEASED" if self.released else "EXPIRED"
+
+
+@dataclass(kw_only=True)
+class Acknowledged:
+    """All that was acknowledged; `retries` counts the tries that were not."""
+
+    holds: dict[str, Hold] = field(default_factory=dict)
+    denied: int = 0
+    retries: int = 0
+    answers: int = 0
+
+
+class Load:
+    """Workers that reserve and settle through several servers until they are stopped, and give up nothing before."""
+
+    def __init__(self, clients: Sequence[AsyncClient], seed: int) -> None:
+        """Speak through `clients`; what the workers do follows from `seed`."""
+        self.acknowledged = Acknowledged()
+        self._clients = clients
+        self._seed = seed
+        self._stopped = False
+
+    async def prepare(self) -> None:
+        """Open the organizations, with a campaign that soon has no room."""
+        for organization in dict.fromkeys(ORGANIZATIONS):
+            await self._clients[0].set_cap(organization, cap=CAP)
+            await self._clients[0].set_cap(organization, scope=("CAMPAIGN", "tight"), cap=TIGHT_CAP)
+
+    async def run(self, workers: int) -> None:
+        """Work until `stop` is called."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(workers):
+                group.create_task(self._work(Random(f"{self._seed}-{number}")))
+
+    def stop(self) -> None:
+        """Let each worker end what it has begun."""
+        self._stopped = True
+
+    async def progress(self, answers: int) -> None:
+        """Wait until so many more answers came in."""
+        enough = self.acknowledged.answers + answers
+        async with asyncio.timeout(PATIENCE_S):
+            while self.acknowledged.answers < enough:
+                await asyncio.sleep(0.01)
+
+    async def until_acknowledged(self, chance: Random, call: Callable[[AsyncClient], Awaitable[R]]) -> R:
+        """Repeat a call, through whichever server, until there is a verdict."""
+        while True:
+            try:
+                answer = await call(chance.choice(self._clients))
+            except (Unavailable, Overloaded):
+                self.acknowledged.retries += 1
+                await asyncio.sleep(PAUSE_S)
+            else:
+                self.acknowledged.answers += 1
+                return answer
+
+    async def _work(self, chance: Random) -> None:
+        while not self._stopped:
+            await self._reserve_and_settle(chance)
+
+    async def _reserve_and_settle(self, chance: Random) -> None:
+        reservation_id = str(UUID(int=chance.getrandbits(128), version=4))
+        ending = chance.choice((self._commit, self._commit, self._release, self._extend_and_commit, None))
+        amount = _nanos(chance, 1, 500_000_000)
+        hold = Hold(
+            organization=chance.choice(ORGANIZATIONS),
+            campaign=chance.choice(CAMPAIGNS),
+            reserved=amount,
+            amount=amount,
+            ttl_s=TTL_S if ending else TTL_LEFT_S,
+        )
+        answer = await self.until_acknowledged(chance, lambda client: reserve(client, reservation_id, hold))
+        if isinstance(answer, Denied):
+            assert answer.denial.message
+            self.acknowledged.denied += 1
+            return
+        self.acknowledged.holds[reservation_id] = hold
+        if ending is not None:
+            await ending(chance, reservation_id, hold)
+
+    async def _commit(self, chance: Random, reservation_id: str, hold: Hold) -> None:
+        cost = _nanos(chance, 0, int(hold.amount.scaleb(9)))
+        answer = await self.until_acknowledged(
+            chance, lambda client: client.commit(hold.organization, reservation_id, amount=cost, timeout_s=TRY_TIMEOUT_S)
+        )
+        assert (from_money(answer.execution.cost), answer.late) == (cost, False)
+        hold.execution = answer.execution
+
+    async def _release(self, chance: Random, reservation_id: str, hold: Hold) -> None:
+        await self.until_acknowledged(
+            chance, lambda client: client.release(hold.organization, reservation_id, timeout_s=TRY_TIMEOUT_S)
+        )
+        hold.released = True
+
+    async def _extend_and_commit(self, chance: Random, reservation_id: str, hold: Hold) -> None:
+        more = hold.amount + _nanos(chance, 1, 100_000_000)
+        answer = await self.until_acknowledged(
+            chance,
+            lambda client: client.extend(hold.organization, reservation_id, amount=more, timeout_s=TRY_TIMEOUT_S),
+        )
+        if answer.HasField("reservation"):
+            hold.amount = more
+        await self._commit(chance, reservation_id, hold)
+
+
+async def reserve(client: AsyncClient, reservation_id: str, hold: Hold) -> AsyncHold | Denied:
+    """Ask for a hold; the same again for the same hold."""
+    return await client.reserve(
+        hold.organization,
+        reservation_id=reservation_id,
+        campaign=hold.campaign,
+        amount=hold.reserved,
+        ttl=hold.ttl_s,
+        timeout_s=TRY_TIMEOUT_S,
+    )
+
+
+def _nanos(chance: Random, least: int, most: int) -> Decimal:
+    return Decimal(chance.randint(least, most)).scaleb(-9)
