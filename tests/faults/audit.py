@@ -57,10 +57,10 @@ def compare(database_url: str, acknowledged: Acknowledged) -> None:
     with psycopg.connect(database_url) as connection:
         reservations = connection.execute("SELECT reservation_id, amount, state FROM reservations").fetchall()
         executions = connection.execute("SELECT reservation_id, kind, cost FROM executions").fetchall()
-    holds = acknowledged.holds
-    assert {row[0]: row[1:] for row in reservations} == {name: (hold.amount, hold.state) for name, hold in holds.items()}
-    assert sorted(executions) == sorted((name, "COMMIT", cost) for name, cost in _costs(holds).items())
-    assert sum(row[2] for row in executions) == sum(_costs(holds).values(), Decimal(0))
+    holds, costs = acknowledged.holds, _costs(acknowledged.holds)
+    assert sorted(reservations) == sorted((name, hold.amount, hold.state) for name, hold in holds.items())
+    assert sorted(executions) == sorted((name, "COMMIT", cost) for name, cost in costs.items())
+    assert sum(row[2] for row in executions) == sum(costs.values(), Decimal(0))
 
 
 def _costs(holds: Mapping[str, Hold]) -> dict[str, Decimal]:

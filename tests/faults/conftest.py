@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ from tests.conftest import url_of, verify
 from .postgres import wake
 
 TEMPLATE = "template_gatekeeper"
+
+
+@pytest.fixture
+def seed() -> int:
+    """Return what a test's moments follow from: itself from `--randomly-seed`, and shown when the test fails."""
+    return random.getrandbits(32)
 
 
 @pytest.fixture(scope="session")

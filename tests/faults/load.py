@@ -20,7 +20,7 @@ CAMPAIGNS = ("roomy", "roomy", "tight")
 TIGHT_CAP = Decimal(10)
 CAP = Decimal(100_000)
 TRY_TIMEOUT_S = 5.0
-PAUSE_S = 0.05
+PAUSE_MAX_S = 0.4
 PATIENCE_S = 60
 # Holds that are settled outlive every outage; those that are left alone are soon over.
 TTL_S, TTL_LEFT_S = 3600, 2
@@ -96,7 +96,7 @@ class Load:
                 answer = await call(chance.choice(self._clients))
             except (Unavailable, Overloaded):
                 self.acknowledged.retries += 1
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(chance.uniform(0, PAUSE_MAX_S))
             else:
                 self.acknowledged.answers += 1
                 return answer
@@ -128,7 +128,8 @@ class Load:
     async def _commit(self, chance: Random, reservation_id: str, hold: Hold) -> None:
         cost = _nanos(chance, 0, int(hold.amount.scaleb(9)))
         answer = await self.until_acknowledged(
-            chance, lambda client: client.commit(hold.organization, reservation_id, amount=cost, timeout_s=TRY_TIMEOUT_S)
+            chance,
+            lambda client: client.commit(hold.organization, reservation_id, amount=cost, timeout_s=TRY_TIMEOUT_S),
         )
         assert (from_money(answer.execution.cost), answer.late) == (cost, False)
         hold.execution = answer.execution

@@ -34,7 +34,9 @@ def kill(server: EmbeddedPostgres, way: str, chance: Random) -> None:
     """
     postmaster, *others = processes(server)
     if way == "backend":
-        send([chance.choice([other for other in others if not _is_logger(other)])], signal.SIGKILL)
+        others = [other for other in others if not _is_logger(other)]
+        send([chance.choice(others)], signal.SIGKILL)
+        psutil.wait_procs(others, RECOVERY_PATIENCE_S)
         until_ready(server)
         return
     send([postmaster] if way == "postmaster" else [postmaster, *others], signal.SIGKILL)

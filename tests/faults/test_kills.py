@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from random import Random, SystemRandom
+from random import Random
 
 import pytest
 
@@ -25,9 +25,9 @@ from . import audit
 from .load import Load
 from .postgres import WAYS_TO_DIE, kill
 
-WORKERS = 48
+WORKERS = 32
 SERVERS = 2
-QUICK = ("server", "postgres", "both")
+WHAT = ("server", "postgres", "both")
 ANSWERS_BETWEEN_KILLS = 100
 MOMENT_MAX_S = 0.4
 LIMITS = {"GATEKEEPER_SWEEP_INTERVAL_S": "0.2"}
@@ -97,29 +97,21 @@ async def survive(cluster: Cluster, kills: Sequence[str], seed: int) -> None:
         await working
         await audit.until_expired(cluster.database_url)
         sampling.cancel()
-        samples = await sampling
-        assert set(samples) == {0}
+        assert set(await sampling) == {0}
         audit.compare(cluster.database_url, load.acknowledged)
         await audit.replay(clients[0], load.acknowledged, chance)
         audit.compare(cluster.database_url, load.acknowledged)
-        assert load.acknowledged.retries
-        assert load.acknowledged.denied
-        print(load.acknowledged.answers, load.acknowledged.retries, load.acknowledged.denied, samples, len(load.acknowledged.holds))
+        assert load.acknowledged.retries, "no kill was felt"
+        assert load.acknowledged.denied, "no cap was met"
 
 
-def test_three_kills(cluster: Cluster) -> None:
+def test_three_kills(cluster: Cluster, seed: int) -> None:
     """A killed server, a killed PostgreSQL, and both killed at once lose nothing and charge nothing twice."""
-    seed = SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    kills = Random(seed).sample(QUICK, len(QUICK))
-    asyncio.run(survive(cluster, kills, seed))
+    asyncio.run(survive(cluster, Random(seed).sample(WHAT, len(WHAT)), seed))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_thirty_kills(cluster: Cluster) -> None:
+def test_thirty_kills(cluster: Cluster, seed: int) -> None:
     """Ten kills of a server, ten of PostgreSQL and ten of both lose nothing and charge nothing twice."""
-    seed = SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    kills = Random(seed).sample(QUICK * 10, len(QUICK) * 10)
-    asyncio.run(survive(cluster, kills, seed))
+    asyncio.run(survive(cluster, Random(seed).sample(WHAT * 10, len(WHAT) * 10), seed))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import signal
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 NEXT_STEPS = """\
 gatekeeper serves on {address}
   database    {database}
-  try it      gatekeeper check --organization acme --amount 0.10{target}
+  try it      {command} check --organization acme --amount 0.10{target}
   with gRPC   grpcurl -plaintext{unix} -d '{{"organization":"acme","amount":{{"units":1}}}}' {place} \\
                 gatekeeper.v1.GatekeeperService/Reserve
   stop        Ctrl-C
@@ -69,12 +73,23 @@ def _next_steps(running: Running) -> str:
     path = address.removeprefix(UNIX)
     text = NEXT_STEPS.format(
         address=address,
+        command=_command(),
         database="embedded PostgreSQL" if running.embedded else "PostgreSQL at the given URL",
         target="" if address == DEFAULT_TARGET else f" --target {address}",
         unix=" -unix" if path != address else "",
         place=path,
     )
     return "".join([text, *(f"gatekeeper serves on {other} too\n" for other in others)])
+
+
+def _command() -> str:
+    """Return how this program was called, so that what is printed works as pasted."""
+    if shutil.which("gatekeeper"):
+        return "gatekeeper"
+    program = Path(sys.argv[0])
+    if program.name != "gatekeeper":
+        return f"{sys.executable} -m gatekeeper"
+    return os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -114,7 +114,7 @@ UPDATE_RESERVATIONS = Statement(
 ON CONFLICT (organization, reservation_id) DO UPDATE SET
     amount = excluded.amount, state = excluded.state, expires_at = excluded.expires_at, ended_at = excluded.ended_at,
     ended_by = excluded.ended_by, commit_digest = excluded.commit_digest, charged = excluded.charged,
-    committed = excluded.committed, late = excluded.late
+    committed = excluded.committed, late = excluded.late, would_deny = excluded.would_deny
 """,
 )
 
