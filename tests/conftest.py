@@ -58,11 +58,11 @@ def database_url(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     """Make a database for one test; verify its books afterwards."""
     name = f"t_{uuid.uuid4().hex}"
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         url = url_of(postgres, name)
         yield url
         differences = verify(url)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     assert not differences
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gatekeeper.domain.money import AMOUNT_MAX, NANO
@@ -31,7 +31,12 @@ def _whole_nanos(amount: Decimal) -> Decimal:
     return amount
 
 
-Amount = Annotated[Decimal, Field(ge=0, le=AMOUNT_MAX, allow_inf_nan=False), AfterValidator(_whole_nanos)]
+def _split(listen: Any) -> Any:
+    """Read addresses as the environment has them: one text, separated by commas."""
+    return tuple(part.strip() for part in listen.split(",")) if isinstance(listen, str) else listen
+
+
+Amount = Annotated[Decimal, Field(ge=0, lt=AMOUNT_MAX, allow_inf_nan=False), AfterValidator(_whole_nanos)]
 
 
 class Settings(BaseSettings):
@@ -39,7 +44,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GATEKEEPER_", populate_by_name=True, frozen=True, extra="ignore")
 
-    listen: Annotated[tuple[str, ...], NoDecode] = Field(
+    listen: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (DEFAULT_TARGET,), description="Addresses to listen on: HOST:PORT or unix:PATH, separated by commas."
     )
     database_url: SecretStr | None = Field(

@@ -39,7 +39,7 @@ def test_out_of_budget(wire: Wire, organization: str) -> None:
     assert from_money(denial.shortfall) == Decimal("2.5")
     assert not denial.HasField("headroom_time")
     assert denial.message == (
-        f"Campaign 'c''s month budget ({denial.budget.period}) has no room: 9.00 spent and 0.00 held of 10.00 USD;"
+        f"The month budget of campaign 'c' ({denial.budget.period}) has no room: 9.00 spent and 0.00 held of 10.00 USD;"
         " 3.50 asked, 2.50 too much."
     )
     assert [budget.scope for budget in answer.budgets] == [ORGANIZATION, campaign("c")]

@@ -92,6 +92,15 @@ def test_entries_of_one_instant_are_each_listed_once(wire: Wire, organization: s
         assert sorted(found) == [f"r{number}" for number in range(7)]
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"), [("ListBudgets", {"scope_kind": 5}), ("ListReservations", {}), ("ListExecutions", {})]
+)
+def test_nothing_is_an_empty_page(wire: Wire, organization: str, name: str, fields: dict[str, Any]) -> None:
+    """Where there is nothing to list, the only page is empty."""
+    wire.cap(organization, "1")
+    assert list(pages(wire, name, organization, **fields)) == [[]]
+
+
 @pytest.mark.parametrize("name", LISTS)
 def test_an_unknown_organization(wire: Wire, organization: str, name: str) -> None:
     """NOT_FOUND, and nothing is opened."""

@@ -105,6 +105,5 @@ def explain(denied: Denied, amount: Decimal | None, model: str, currency: str) -
 
 def _name(balance: Balance) -> str:
     scope, window, period = balance.key
-    kind = scope.kind.capitalize()
-    subject = "The organization" if scope.kind is ScopeKind.ORGANIZATION else f"{kind} {scope.id!r}"
-    return f"{subject}'s {window.lower()} budget ({period})"
+    subject = "the organization" if scope.kind is ScopeKind.ORGANIZATION else f"{scope.kind.lower()} {scope.id!r}"
+    return f"The {window.lower()} budget of {subject} ({period})"

@@ -2,7 +2,7 @@
 
 A `Ledger` is the part of one organization's books that a batch of commands touches, loaded under the organization's
 lock. Commands are applied one after another, in memory; what has to be written afterwards is in `changes`. A command
-that raises has changed nothing.
+that raises has changed nothing, but that a hold whose time is over has expired.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ class ReportServicer:
         )
         more = len(standings) > size
         standings = standings[:size]
-        last = standings[-1].budget
+        last = standings[-1].budget if more else None
         return pb.ListBudgetsResponse(
             budgets=[write_budget(s.budget, s.balance, s.organization.currency) for s in standings],
-            next_page_token=write_token(request, (*last.scope, last.window) if more else None),
+            next_page_token=write_token(request, (*last.scope, last.window) if last else None),
         )
 
     async def ListReservations(

@@ -16,7 +16,12 @@ from google.protobuf.message import Message
 from .statuses import InvalidRequest
 
 RULES = "rules.binpb"
-ID_PATTERN_HINT = "must have no control characters, and no blank at either end"
+# The patterns of the protos, in words.
+HINTS = {
+    "0-9": "must be like 2026-11-20, 2026-11 or total",
+    r"\s": "must have no control characters, and no blank at either end",
+    r"\pC": "must have no control characters",
+}
 
 
 class Validator:
@@ -65,5 +70,10 @@ def _describe(violation: protovalidate.Violation) -> tuple[str, str]:
         subscript = element.subscript
         if subscript is not None:
             path += f"[{subscript.value!r}]"
-    text = proto.message
-    return path, ID_PATTERN_HINT if "regex" in text else text
+    return path, _in_words(proto.message)
+
+
+def _in_words(text: str) -> str:
+    if "regex" not in text:
+        return text
+    return next(words for part, words in HINTS.items() if part in text)

@@ -177,7 +177,8 @@ async def _look_up(connection: Connection, organization: str, ledger: Ledger, re
                 key = denial.denied.balance.key
                 if key not in found:
                     found[key] = await storage.earliest_expiry(connection, organization, key, ended)
-                denial.headroom_at = ledger.earliest_expiry(key, found[key])
+                # No open hold is left where later calls of this batch have ended all of them: it is back already.
+                denial.headroom_at = ledger.earliest_expiry(key, found[key]) or ledger.now
             case Committed(reservation, None, balances):
                 execution = ledger.execution_of(reservation.reservation_id) or await storage.find_execution(
                     connection, organization, reservation.reservation_id
