@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 UPKEEP_POOL = 2
 # How long a sweep or a probe may take to end when the server stops.
 STOP_PATIENCE_S = 1
+# How long calls are refused before gRPC stops: it would turn them away as CANCELLED, which says nothing and which no
+# client repeats by itself.
+REFUSING_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Runnin
         await health.withdraw()
         await asyncio.sleep(settings.drain_delay_s)
         health.draining = True
+        await asyncio.sleep(REFUSING_S)
 
 
 @asynccontextmanager

@@ -46,9 +46,12 @@ def _served(url: str, folder: Path, **environment: str) -> Iterator[Wire]:
     log = folder / "server.log"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
     command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
-    with log.open("w") as stderr, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=clean | environment, start_new_session=True
-    ) as process:
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=clean | environment, start_new_session=True
+        ) as process,
+    ):
         wire = Wire(_address(process, str(log)), url)
         yield wire
         wire.close()
@@ -99,12 +102,12 @@ def clocked(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.
     with _database(postgres, template, "contract_clock") as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(FAKE_CLOCK)
-        url += SEARCH_PATH
-        with _served(url, tmp_path_factory.mktemp("clock"), GATEKEEPER_SWEEP_INTERVAL_S="0.05") as wire:
+        faked = url + SEARCH_PATH
+        with _served(faked, tmp_path_factory.mktemp("clock"), GATEKEEPER_SWEEP_INTERVAL_S="0.05") as wire:
             clock = Clock(wire)
             yield clock
             clock.swept()
-        assert verify(url) == []
+        assert verify(faked) == []
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
-from gatekeeper_client.v1 import reservation_pb2
+from gatekeeper_client.v1 import budget_pb2, reservation_pb2
 
 from .wire import TIMEOUT_S, Wire, campaign
 
-ATTRIBUTION = {"department": "d", "campaign": "c", "agent": "a", "run": "r"}
-PLACE = {"page_size": 7, "page_token": ""}
+ATTRIBUTION: dict[str, Any] = {"department": "d", "campaign": "c", "agent": "a", "run": "r"}
+PLACE: dict[str, Any] = {"page_size": 7, "page_token": ""}
 METRICS = reservation_pb2.Metrics(
     quality_score=50, impact_score=50, conversions=1, revenue=to_money(1, "USD"), latency=Duration(seconds=1)
 )
@@ -63,18 +63,26 @@ VALID: dict[str, Message] = {
     "SetCap": pb.SetCapRequest(
         organization="o",
         scope=campaign("c"),
-        window=pb.SetCapRequest().window,
+        window=budget_pb2.BUDGET_WINDOW_MONTH,
         cap=to_money(1, "USD"),
-        enforcement=reservation_pb2.OUTCOME_SUCCEEDED,
+        enforcement=budget_pb2.ENFORCEMENT_ENFORCE,
         thresholds=[80, 100],
         frozen=False,
         reason="why",
         etag="",
     ),
-    "ListBudgets": report_pb.ListBudgetsRequest(organization="o", scope_kind=3, **PLACE),
-    "ListReservations": report_pb.ListReservationsRequest(organization="o", state=1, **ATTRIBUTION, **PLACE),
+    "ListBudgets": report_pb.ListBudgetsRequest(organization="o", scope_kind=budget_pb2.SCOPE_KIND_CAMPAIGN, **PLACE),
+    "ListReservations": report_pb.ListReservationsRequest(
+        organization="o", state=reservation_pb2.RESERVATION_STATE_HELD, **ATTRIBUTION, **PLACE
+    ),
     "ListExecutions": report_pb.ListExecutionsRequest(
-        organization="o", period="2026-11", model="m", outcome=1, kind=1, **ATTRIBUTION, **PLACE
+        organization="o",
+        period="2026-11",
+        model="m",
+        outcome=reservation_pb2.OUTCOME_SUCCEEDED,
+        kind=reservation_pb2.EXECUTION_KIND_COMMIT,
+        **ATTRIBUTION,
+        **PLACE,
     ),
 }
 
@@ -95,13 +103,13 @@ def send(wire: Wire, name: str, request: Message) -> Any:
 
 def method(wire: Wire, name: str) -> Any:
     """Return the stub of an RPC."""
-    rpc = name.split()[0]
+    rpc = name.partition(" ")[0]
     return getattr(wire.reports if rpc.startswith("List") else wire.gatekeeper, rpc)
 
 
 def full_name(name: str) -> str:
     """Return the path of an RPC."""
-    rpc = name.split()[0]
+    rpc = name.partition(" ")[0]
     service = "ReportService" if rpc.startswith("List") else "GatekeeperService"
     return f"/gatekeeper.v1.{service}/{rpc}"
 

@@ -10,8 +10,9 @@ import pytest
 
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 
+from .refusals import Refusal, refusal
 from .requests import VALID, names_in, owner_of, send, valid
-from .wire import Refusal, Wire, refusal
+from .wire import Wire
 
 NAMES = {
     "over-long": "x" * 129,
@@ -277,9 +278,7 @@ def test_labels(wire: Wire, name: str, bad: str) -> None:
     assert violation.startswith("labels")
 
 
-@pytest.mark.parametrize(
-    "thresholds", [[0], [1001], [-1], [95, 80], [80, 80], [*range(1, 12)], [2**31 - 1]], ids=str
-)
+@pytest.mark.parametrize("thresholds", [[0], [1001], [-1], [95, 80], [80, 80], [*range(1, 12)], [2**31 - 1]], ids=str)
 def test_thresholds(wire: Wire, thresholds: list[int]) -> None:
     """At most ten percentages from 1 to 1000, ascending."""
     request = valid("SetCap")

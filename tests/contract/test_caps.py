@@ -12,7 +12,8 @@ from gatekeeper_client.v1 import budget_pb2
 from gatekeeper_client.v1 import reservation_pb2 as pb
 from gatekeeper_client.v1.gatekeeper_service_pb2 import SetCapRequest
 
-from .wire import ORGANIZATION, TIMEOUT_S, Wire, agent, beside, campaign, decimals, department, refusal, run
+from .refusals import refusal
+from .wire import ORGANIZATION, TIMEOUT_S, Wire, agent, beside, campaign, decimals, department, run
 
 EXCESSES = "SELECT kind, amount, reservation_id FROM excesses WHERE organization = %s ORDER BY excess_id"
 

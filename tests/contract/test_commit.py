@@ -14,7 +14,8 @@ from gatekeeper_client.v1 import budget_pb2
 from gatekeeper_client.v1 import reservation_pb2 as pb
 from gatekeeper_client.v1.gatekeeper_service_pb2 import CommitRequest
 
-from .wire import TIMEOUT_S, Wire, beside, campaign, decimals, refusal
+from .refusals import refusal
+from .wire import TIMEOUT_S, Wire, beside, campaign, decimals
 
 EXCESSES = "SELECT scope_kind, kind, amount, reservation_id FROM excesses WHERE organization = %s ORDER BY scope_kind"
 ATTRIBUTION = {"department": "d", "campaign": "c", "agent": "a", "agent_type": "seo", "run": "r", "task": "t"}

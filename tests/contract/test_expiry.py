@@ -14,7 +14,8 @@ from gatekeeper_client.money import from_money
 from gatekeeper_client.v1 import reservation_pb2 as pb
 
 from .conftest import Clock
-from .wire import Wire, campaign, decimals, refusal, until
+from .refusals import refusal
+from .wire import Wire, campaign, decimals, until
 
 MINUTE = Duration(seconds=60)
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .requests import VALID, full_name, valid
-from .wire import TIMEOUT_S, Wire
+from .wire import Wire
 
 CLEAR = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -23,9 +23,8 @@ CLEAR = {
 PATIENT = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 names = st.sampled_from(sorted(VALID))
-texts = st.sampled_from(["", "o", "i", "r", "c", "USD", "2026-11-20", "2026-02-30", "total", "claude-sonnet-4-5"]) | st.text(
-    max_size=140
-)
+words = ("", "o", "i", "r", "c", "USD", "2026-11-20", "2026-02-30", "total", "claude-sonnet-4-5")
+texts = st.sampled_from(words) | st.text(max_size=140)
 INT32, INT64 = 2**31, 2**63
 edges = (-1, 0, 1, 2, 3, 99, 1000, 10**9, 10**12 - 1, 10**12)
 VALUES: dict[int, st.SearchStrategy[Any]] = {
@@ -38,9 +37,9 @@ VALUES: dict[int, st.SearchStrategy[Any]] = {
 }
 
 
-def places(message: Message) -> list[tuple[Message, FieldDescriptor]]:
+def places(message: Message) -> list[tuple[Message, Any]]:
     """Return every field of a message and of the messages in it, set or not; not those inside of lists."""
-    found = []
+    found: list[tuple[Message, Any]] = []
     for field in message.DESCRIPTOR.fields:
         found.append((message, field))
         if field.message_type is not None and not field.is_repeated:
@@ -89,9 +88,10 @@ def scrambled(draw: Any) -> tuple[str, bytes]:
 def answer(wire: Wire, name: str, serialized: bytes) -> grpc.StatusCode:
     """Send bytes; return the status."""
     try:
-        wire.channel.unary_unary(full_name(name))(serialized, timeout=TIMEOUT_S)
+        wire.send_raw(full_name(name), serialized)
     except grpc.RpcError as error:
-        return error.code()
+        code: grpc.StatusCode = error.code()
+        return code
     return grpc.StatusCode.OK
 
 

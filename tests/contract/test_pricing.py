@@ -13,7 +13,8 @@ from genai_prices import Usage, calc_price
 from gatekeeper_client.money import from_money
 from gatekeeper_client.v1 import reservation_pb2 as pb
 
-from .wire import Wire, campaign, refusal
+from .refusals import refusal
+from .wire import Wire, campaign
 
 MODEL = "claude-sonnet-4-5"
 OWN_BOOK = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import grpc
 import pytest
 
@@ -11,8 +9,9 @@ from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import reservation_pb2
 
+from .refusals import refusal
 from .requests import VALID, full_name, names_in, valid
-from .wire import TIMEOUT_S, Wire, campaign, refusal
+from .wire import TIMEOUT_S, Wire, campaign
 
 UNKNOWN_FIELD = b"\xf8\x07\x01"  # number 127, a varint
 GARBAGE = {
@@ -34,15 +33,10 @@ NAMES = [
     "NaN",
     "😀" * 128,
     "ß" * 128,
-    "a b",  # noqa: RUF001 - blanks that are not ASCII
+    "a\u00a0b\u3000c",
     "../../etc/passwd",
     "-",
 ]
-
-
-def raw(wire: Wire, path: str, request: bytes) -> Any:
-    """Send bytes to a path, whatever they are."""
-    return wire.channel.unary_unary(path)(request, timeout=TIMEOUT_S)
 
 
 @pytest.mark.parametrize("bad", GARBAGE)
@@ -50,7 +44,7 @@ def raw(wire: Wire, path: str, request: bytes) -> Any:
 def test_garbage(wire: Wire, name: str, bad: str) -> None:
     """What is no message of its type is INVALID_ARGUMENT, and leaves no trace."""
     before = wire.counts()
-    refused = refusal(raw, wire, full_name(name), GARBAGE[bad])
+    refused = refusal(wire.send_raw, full_name(name), GARBAGE[bad])
     assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
     assert refused.violations
     assert wire.counts() == before
@@ -61,7 +55,7 @@ def test_fields_from_the_future(wire: Wire, name: str) -> None:
     """A field that the server does not know might bound the call: it is refused, not left out."""
     before = wire.counts()
     request = valid(name)
-    refused = refusal(raw, wire, full_name(name), request.SerializeToString() + UNKNOWN_FIELD)
+    refused = refusal(wire.send_raw, full_name(name), request.SerializeToString() + UNKNOWN_FIELD)
     assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
     assert list(refused.violations) == ["unknown"]
     assert wire.counts() == before
@@ -73,7 +67,7 @@ def test_fields_from_the_future(wire: Wire, name: str) -> None:
 def test_fields_from_the_future_inside(wire: Wire, name: str, path: bytes) -> None:
     """So is one inside a message of the request."""
     inside = path + bytes([len(UNKNOWN_FIELD)]) + UNKNOWN_FIELD
-    refused = refusal(raw, wire, full_name(name), valid(name).SerializeToString() + inside)
+    refused = refusal(wire.send_raw, full_name(name), valid(name).SerializeToString() + inside)
     assert "unknown" in refused.violations
 
 
@@ -90,19 +84,19 @@ def test_fields_from_the_future_inside(wire: Wire, name: str, path: bytes) -> No
 def test_an_unknown_method(wire: Wire, path: str) -> None:
     """What there is not is UNIMPLEMENTED, by gRPC itself."""
     with pytest.raises(grpc.RpcError) as caught:
-        raw(wire, path, b"")
+        wire.send_raw(path, b"")
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("size", [70_000, 10_000_000])
 @pytest.mark.parametrize("name", ["Reserve", "GetStatus", "ListExecutions"])
 def test_a_message_that_is_too_large(wire: Wire, name: str, size: int) -> None:
-    """gRPC refuses it before it is read, and the connection goes on serving."""
+    """Refused by gRPC before it is read, and the connection goes on serving."""
     before = wire.counts()
     request = valid(name)
     request.organization = "x" * size
     with pytest.raises(grpc.RpcError) as caught:
-        raw(wire, full_name(name), request.SerializeToString())
+        wire.send_raw(full_name(name), request.SerializeToString())
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert wire.counts() == before
 
@@ -181,7 +175,7 @@ def test_the_longest_denial(wire: Wire, organization: str) -> None:
 
 def test_a_message_without_any_byte(wire: Wire) -> None:
     """An empty request is a request with no field set, and told what it lacks."""
-    refused = refusal(raw, wire, full_name("Reserve"), b"")
+    refused = refusal(wire.send_raw, full_name("Reserve"), b"")
     assert set(refused.violations) == {"organization", "estimate"}
 
 
@@ -189,6 +183,6 @@ def test_a_field_that_comes_twice(wire: Wire, organization: str) -> None:
     """The last one counts, as protobuf says; of a choice too."""
     first = pb.ReserveRequest(organization="x", amount=to_money(9))
     last = pb.ReserveRequest(organization=organization, tokens=reservation_pb2.TokenEstimate(input_tokens=1000))
-    answer = raw(wire, full_name("Reserve"), first.SerializeToString() + last.SerializeToString())
+    answer = wire.send_raw(full_name("Reserve"), first.SerializeToString() + last.SerializeToString())
     reservation = pb.ReserveResponse.FromString(answer).reservation
     assert (reservation.organization, reservation.amount.nanos) == (organization, 40_000_000)

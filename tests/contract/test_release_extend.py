@@ -12,7 +12,8 @@ from gatekeeper_client.money import from_money, to_money
 from gatekeeper_client.v1 import reservation_pb2 as pb
 from gatekeeper_client.v1.gatekeeper_service_pb2 import ExtendRequest, ReleaseRequest
 
-from .wire import ORGANIZATION, TIMEOUT_S, Wire, beside, campaign, decimals, refusal
+from .refusals import refusal
+from .wire import ORGANIZATION, TIMEOUT_S, Wire, beside, campaign, decimals
 
 
 def test_a_release_gives_all_back(wire: Wire, organization: str) -> None:
@@ -121,9 +122,7 @@ def test_lowering_is_refused(wire: Wire, organization: str) -> None:
 def test_an_extension_in_another_currency_is_refused(wire: Wire, organization: str) -> None:
     """FAILED_PRECONDITION, like everywhere."""
     held = wire.hold(organization, "2")
-    request = ExtendRequest(
-        reservation_id=held.reservation_id, organization=organization, amount=to_money(3, "EUR")
-    )
+    request = ExtendRequest(reservation_id=held.reservation_id, organization=organization, amount=to_money(3, "EUR"))
     assert refusal(wire.gatekeeper.Extend, request, timeout=TIMEOUT_S).reason == "CURRENCY_MISMATCH"
 
 

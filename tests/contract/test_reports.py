@@ -14,7 +14,8 @@ from gatekeeper_client.v1 import budget_pb2
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
 from gatekeeper_client.v1 import reservation_pb2 as pb
 
-from .wire import ORGANIZATION, TIMEOUT_S, Wire, agent, campaign, department, refusal, run
+from .refusals import refusal
+from .wire import ORGANIZATION, TIMEOUT_S, Wire, agent, campaign, department, run
 
 SCOPES = ("department", "campaign", "agent", "run")
 LISTS = {
@@ -118,8 +119,8 @@ def test_every_scope_filters(wire: Wire, organization: str, name: str, scope: st
         for value in ("x", "y"):
             wire.commit(wire.hold(organization, reservation_id=f"{value}{number}", **{scope: value}), "1")
     wire.commit(wire.hold(organization, **{other: "x" for other in SCOPES if other != scope}), "1")
-    found = [e.reservation_id for entries in pages(wire, name, organization, page_size=3, **{scope: "x"}) for e in entries]
-    assert found == ["x3", "x2", "x1", "x0"]
+    found = [entry for entries in pages(wire, name, organization, page_size=3, **{scope: "x"}) for entry in entries]
+    assert [entry.reservation_id for entry in found] == ["x3", "x2", "x1", "x0"]
     assert list(pages(wire, name, organization, **{scope: "z"})) == [[]]
 
 
@@ -167,7 +168,8 @@ def test_budgets_are_listed_with_their_standing(wire: Wire, organization: str) -
     assert list(page(wire, "ListBudgets", organization).budgets) == made
     wire.hold(organization, "1", campaign="a")
     listed = page(wire, "ListBudgets", organization, scope_kind=budget_pb2.SCOPE_KIND_CAMPAIGN).budgets
-    assert [(budget.scope, budget.status.reserved.units) for budget in listed] == [(campaign("a"), 1), (campaign("b"), 0)]
+    standing = [(budget.scope, budget.status.reserved.units) for budget in listed]
+    assert standing == [(campaign("a"), 1), (campaign("b"), 0)]
     (own,) = page(wire, "ListBudgets", organization, scope_kind=budget_pb2.SCOPE_KIND_ORGANIZATION).budgets
     assert own.scope == ORGANIZATION
 

@@ -14,7 +14,8 @@ from gatekeeper_client.money import from_money, to_money
 from gatekeeper_client.v1 import budget_pb2, reservation_pb2
 from gatekeeper_client.v1.gatekeeper_service_pb2 import ReserveRequest, ReserveResponse
 
-from .wire import ORGANIZATION, TIMEOUT_S, Wire, beside, campaign, decimals, refusal
+from .refusals import refusal
+from .wire import ORGANIZATION, TIMEOUT_S, Wire, beside, campaign, decimals
 
 FIELDS = {"department": "d", "campaign": "c", "agent": "a", "agent_type": "seo", "run": "r", "task": "t"}
 
@@ -27,12 +28,13 @@ def lifetime(held: reservation_pb2.Reservation) -> timedelta:
 def test_the_hold_says_all_that_the_request_said(wire: Wire, organization: str) -> None:
     """A reservation repeats id, attribution, amount and labels of its request, and is HELD."""
     reservation_id = str(uuid.uuid4())
-    held = wire.hold(organization, "1.5", reservation_id=reservation_id, labels={"team": "ärger", "empty": ""}, **FIELDS)
+    labels = {"team": "ärger", "empty": ""}
+    held = wire.hold(organization, "1.5", reservation_id=reservation_id, labels=labels, **FIELDS)
     assert held.reservation_id == reservation_id
     assert held.organization == organization
     assert {name: getattr(held, name) for name in FIELDS} == FIELDS
     assert held.amount == to_money("1.5", "USD")
-    assert dict(held.labels) == {"team": "ärger", "empty": ""}
+    assert dict(held.labels) == labels
     assert held.state == reservation_pb2.RESERVATION_STATE_HELD
     assert not held.HasField("end_time")
     assert not held.would_deny

@@ -14,7 +14,8 @@ from gatekeeper_client.v1 import budget_pb2
 from gatekeeper_client.v1 import reservation_pb2 as pb
 from tests.conftest import ServerFactory
 
-from .wire import ORGANIZATION, Wire, agent, beside, campaign, decimals, department, refusal, run
+from .refusals import refusal
+from .wire import ORGANIZATION, Wire, agent, beside, campaign, decimals, department, run
 
 SCOPES = {"department": department("x"), "campaign": campaign("x"), "agent": agent("x"), "run": run("x")}
 WINDOWS = (budget_pb2.BUDGET_WINDOW_DAY, budget_pb2.BUDGET_WINDOW_MONTH, budget_pb2.BUDGET_WINDOW_TOTAL)
@@ -85,9 +86,7 @@ def test_a_crowd_gets_what_there_is(wire: Wire, organization: str) -> None:
         answers = list(pool.map(lambda _: wire.reserve(organization, "0.10", campaign="x"), range(40)))
     admitted = [answer for answer in answers if answer.HasField("reservation")]
     assert len(admitted) == 10
-    assert {answer.denial.reason for answer in answers if answer.HasField("denial")} == {
-        pb.DENIAL_REASON_HEADROOM_HELD
-    }
+    assert {answer.denial.reason for answer in answers if answer.HasField("denial")} == {pb.DENIAL_REASON_HEADROOM_HELD}
     assert decimals(wire.budget(organization, campaign("x"))) == (0, 1, 0)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from gatekeeper_client.v1 import budget_pb2
 
-from .wire import ORGANIZATION, Wire, agent, beside, campaign, decimals, department, refusal, run
+from .refusals import refusal
+from .wire import ORGANIZATION, Wire, agent, beside, campaign, decimals, department, run
 
 OK, WARNING, CRITICAL, EXCEEDED = (
     budget_pb2.BUDGET_TIER_OK,

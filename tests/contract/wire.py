@@ -6,15 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, LiteralString
+from typing import Any
 
 import grpc
 import psycopg
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from grpc_status import rpc_status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gatekeeper_client.money import from_money, to_money
 from gatekeeper_client.v1 import budget_pb2, reservation_pb2
@@ -64,6 +61,7 @@ class Wire:
         self.channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         self.gatekeeper = GatekeeperServiceStub(self.channel)
         self.reports = ReportServiceStub(self.channel)
+        self._health: Any = health_pb2_grpc.HealthStub(self.channel)
         self.database = psycopg.connect(database_url, autocommit=True)
 
     def close(self) -> None:
@@ -88,9 +86,7 @@ class Wire:
         assert answer.WhichOneof("outcome") == "denial", answer
         return answer.denial
 
-    def commit(
-        self, held: reservation_pb2.Reservation, amount: str | None = None, **fields: Any
-    ) -> pb.CommitResponse:
+    def commit(self, held: reservation_pb2.Reservation, amount: str | None = None, **fields: Any) -> pb.CommitResponse:
         """Commit a reservation."""
         request = pb.CommitRequest(**_named(held), amount=_money(amount), **fields)
         return self.gatekeeper.Commit(request, timeout=TIMEOUT_S)
@@ -99,9 +95,7 @@ class Wire:
         """Release a reservation."""
         return self.gatekeeper.Release(pb.ReleaseRequest(**_named(held)), timeout=TIMEOUT_S)
 
-    def extend(
-        self, held: reservation_pb2.Reservation, amount: str | None = None, **fields: Any
-    ) -> pb.ExtendResponse:
+    def extend(self, held: reservation_pb2.Reservation, amount: str | None = None, **fields: Any) -> pb.ExtendResponse:
         """Extend a reservation."""
         request = pb.ExtendRequest(**_named(held), amount=_money(amount), **fields)
         return self.gatekeeper.Extend(request, timeout=TIMEOUT_S)
@@ -147,6 +141,21 @@ class Wire:
         )
         self.cap(organization, "100")
 
+    def health(self, service: str = "") -> int:
+        """Return what health says of a service."""
+        request = health_pb2.HealthCheckRequest(service=service)
+        return int(self._health.Check(request, timeout=TIMEOUT_S).status)
+
+    def watch_health(self, service: str = "") -> Any:
+        """Return what health says of a service whenever it changes."""
+        return self._health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+
+    def send_raw(self, path: str, request: bytes) -> bytes:
+        """Send bytes to a path, whatever they are; return those of the answer."""
+        method: Any = self.channel.unary_unary(path)
+        answer: bytes = method(request, timeout=TIMEOUT_S)
+        return answer
+
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Execute a statement behind the server's back; return its rows."""
         cursor = self.database.execute(statement.encode(), parameters)
@@ -166,47 +175,6 @@ class Wire:
     def wait_for_lock(self) -> None:
         """Wait until some transaction waits for a lock."""
         until(lambda: self.sql(WAITING)[0][0] > 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A status that is not OK, with its details; `violations` by field path."""
-
-    code: grpc.StatusCode
-    message: str
-    reason: str
-    metadata: dict[str, str]
-    violations: dict[str, str]
-    retry_delay_s: float | None
-
-
-def refusal(call: Callable[..., object], *arguments: Any, **named: Any) -> Refusal:
-    """Make a call that must end without a verdict; return why, once its details are as promised for every one."""
-    try:
-        answer = call(*arguments, **named)
-    except grpc.RpcError as error:
-        return refusal_of(error)
-    raise AssertionError(answer)
-
-
-def refusal_of(error: Any) -> Refusal:
-    """Return what a status tells."""
-    status = rpc_status.from_call(error)
-    assert status is not None, error
-    assert status.message == error.details()
-    cause = _detail(status, ErrorInfo)
-    assert cause is not None
-    assert cause.domain == "gatekeeper"
-    bad_request, retry = _detail(status, BadRequest), _detail(status, RetryInfo)
-    violations = bad_request.field_violations if bad_request else ()
-    return Refusal(
-        code=error.code(),
-        message=error.details(),
-        reason=cause.reason,
-        metadata=dict(cause.metadata),
-        violations={violation.field: violation.description for violation in violations},
-        retry_delay_s=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
-    )
 
 
 def decimals(status: budget_pb2.BudgetStatus) -> tuple[Decimal, Decimal, Decimal]:
@@ -233,16 +201,5 @@ def _money(amount: str | None) -> Any:
     return None if amount is None else to_money(amount)
 
 
-def _named(held: reservation_pb2.Reservation) -> dict[str, str]:
+def _named(held: reservation_pb2.Reservation) -> dict[str, Any]:
     return {"reservation_id": held.reservation_id, "organization": held.organization}
-
-
-def _detail(status: Any, kind: type[Message]) -> Any:
-    """Return the only detail of a kind, or None."""
-    found = []
-    for packed in status.details:
-        detail = kind()
-        if packed.Unpack(detail):
-            found.append(detail)
-    assert len(found) <= 1
-    return found[0] if found else None

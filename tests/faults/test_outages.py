@@ -6,10 +6,11 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -43,7 +44,7 @@ class Line:
     """A line to one server, without retries."""
 
     client: AsyncClient
-    health: health_pb2_grpc.HealthStub
+    health: Any
 
     async def reserve(self, reservation_id: str = "") -> str:
         """Return "held", or the status that came instead."""
@@ -61,9 +62,9 @@ class Line:
                 await asyncio.sleep(0.05)
 
 
-async def _outcome(call: object, fine: str) -> str:
+async def _outcome(call: Awaitable[object], fine: str) -> str:
     try:
-        await call  # type: ignore[misc]
+        await call
     except GatekeeperError as error:
         return error.code.name
     return fine

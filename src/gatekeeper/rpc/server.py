@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ GATEKEEPER = gatekeeper_service_pb2.DESCRIPTOR.services_by_name["GatekeeperServi
 REPORT = report_service_pb2.DESCRIPTOR.services_by_name["ReportService"]
 SERVICES = (GATEKEEPER.full_name, REPORT.full_name)
 UNIX = "unix:"
+PORT_MAX = 65_535
 
 
 class ListenError(Exception):
@@ -90,13 +92,27 @@ def listen(server: grpc.aio.Server, address: str) -> str:
     host, _, port = address.rpartition(":")
     if not _is_loopback(host.strip("[]")):
         raise ListenError(address, "this version has no authentication, so only loopback addresses are safe")
-    if not port.isdecimal():
+    if not (port.isascii() and port.isdecimal() and int(port) <= PORT_MAX):
         raise ListenError(address, "give it as HOST:PORT or unix:PATH")
     try:
+        _try(host.strip("[]"), int(port))
         bound = server.add_insecure_port(address)
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise ListenError(address, "the port is in use or not allowed; give another with --listen") from error
     return f"{host}:{bound}"
+
+
+def _try(host: str, port: int) -> None:
+    """Raise OSError for a port that is not to be had: gRPC would write to the log about it."""
+    for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(place)
+            except OSError as error:
+                # A host may have one of its addresses only.
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
 
 
 def _listen_unix(server: grpc.aio.Server, address: str) -> str:
@@ -105,12 +121,14 @@ def _listen_unix(server: grpc.aio.Server, address: str) -> str:
         raise ListenError(address, "another server answers there")
     if path.exists() and not path.is_socket():
         raise ListenError(address, "a file that is no socket is there")
+    if not os.access(path.parent, os.W_OK):
+        raise ListenError(address, "the folder is missing or not writable")
     path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
-        raise ListenError(address, "the folder is missing or not writable") from error
+        raise ListenError(address, "a socket cannot be made there; its path may be too long") from error
     finally:
         os.umask(before)
     return address

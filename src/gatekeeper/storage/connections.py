@@ -84,6 +84,8 @@ async def open_pool(database_url: str, *, name: str, size_max: int, hot: bool) -
         timeout=POOL_TIMEOUT_S,
         reconnect_timeout=POOL_TIMEOUT_S,
         configure=configure,
+        # Who reads has no second try, and time for a look whether the connection still stands.
+        check=None if hot else AsyncConnectionPool.check_connection,
         open=False,
         kwargs={
             "autocommit": True,

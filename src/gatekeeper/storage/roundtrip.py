@@ -99,16 +99,21 @@ async def _readiness(socket: int, *, to_write: bool = False) -> None:
     that died would be waited for in vain. What libpq closes meanwhile must not stay with the loop either.
     """
     loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(socket, ready.set)
+    ready = loop.create_future()
+    loop.add_reader(socket, _wake, ready)
     try:
         if to_write:
-            loop.add_writer(socket, ready.set)
-        await ready.wait()
+            loop.add_writer(socket, _wake, ready)
+        await ready
     finally:
         loop.remove_reader(socket)
         if to_write:
             loop.remove_writer(socket)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def _rows(connection: Connection, results: Sequence[PGresult]) -> list[list[Row]]:

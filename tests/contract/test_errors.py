@@ -1,0 +1,152 @@
+"""Does every reason come with its code, and a time to come back where that helps, and only there?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from gatekeeper.rpc.gatekeeper import GatekeeperServicer
+from gatekeeper.rpc.health import Health
+from gatekeeper.rpc.reports import ReportServicer
+from gatekeeper.rpc.server import SERVICES, build_server, listen
+from gatekeeper_client.money import to_money
+from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
+from gatekeeper_client.v1 import reservation_pb2
+from gatekeeper_client.v1.error_reason_pb2 import ErrorReason
+from gatekeeper_client.v1.gatekeeper_service_pb2_grpc import GatekeeperServiceStub
+
+from .refusals import Refusal, refusal, refusal_of
+from .wire import TIMEOUT_S, Wire
+
+Code = grpc.StatusCode
+# These need a server in trouble: see test_overload, test_outage, and below. The last one only its caller sees.
+ELSEWHERE = {"QUEUE_FULL", "DATABASE_UNAVAILABLE", "INTERNAL", "DRAINING", "RESERVATION_EXPIRED", "DEADLINE_EXCEEDED"}
+RETRYABLE = {Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE}
+
+
+def scope_not_found(wire: Wire, organization: str) -> Refusal:
+    """Name a campaign that is not known where it must be."""
+    wire.cap(organization, "1")
+    wire.sql("UPDATE organizations SET known_scopes = true WHERE organization = %s", organization)
+    return refusal(wire.reserve, organization, "1", campaign="sprnig")
+
+
+def mismatch(wire: Wire, organization: str) -> Refusal:
+    """Use an id twice."""
+    wire.hold(organization, "1", reservation_id="same")
+    return refusal(wire.reserve, organization, "2", reservation_id="same")
+
+
+def committed(wire: Wire, organization: str) -> Refusal:
+    """Release what was committed."""
+    held = wire.hold(organization)
+    wire.commit(held, "1")
+    return refusal(wire.release, held)
+
+
+def released(wire: Wire, organization: str) -> Refusal:
+    """Extend what was released."""
+    held = wire.hold(organization)
+    wire.release(held)
+    return refusal(wire.extend, held)
+
+
+def ambiguous(wire: Wire, organization: str) -> Refusal:
+    """Name an id that two organizations use."""
+    for name in (organization, f"{organization}2"):
+        wire.hold(name, reservation_id=organization)
+    return refusal(wire.release, reservation_pb2.Reservation(reservation_id=organization))
+
+
+def stale(wire: Wire, organization: str) -> Refusal:
+    """Change what has changed since."""
+    etag = wire.cap(organization, "1").etag
+    wire.cap(organization, "2")
+    return refusal(wire.cap, organization, "3", etag=etag)
+
+
+def foreign(wire: Wire, organization: str) -> Refusal:
+    """Reserve in another currency."""
+    request = pb.ReserveRequest(organization=organization, amount=to_money(1, "EUR"))
+    return refusal(wire.gatekeeper.Reserve, request, timeout=TIMEOUT_S)
+
+
+def unpriced(wire: Wire, organization: str) -> Refusal:
+    """Commit usage of a model without a price."""
+    usage = reservation_pb2.TokenUsage(model="my-own-model", input_tokens=1)
+    return refusal(wire.commit, wire.hold(organization), usage=usage)
+
+
+def unknown(wire: Wire, organization: str) -> Refusal:
+    """Release what nobody made."""
+    return refusal(wire.release, reservation_pb2.Reservation(reservation_id="job-0", organization=organization))
+
+
+REASONS: dict[str, tuple[Code, Callable[[Wire, str], Refusal]]] = {
+    "INVALID_FIELD": (Code.INVALID_ARGUMENT, lambda wire, organization: refusal(wire.reserve, organization)),
+    "ORGANIZATION_NOT_FOUND": (Code.NOT_FOUND, lambda wire, organization: refusal(wire.status, organization)),
+    "SCOPE_NOT_FOUND": (Code.NOT_FOUND, scope_not_found),
+    "RESERVATION_NOT_FOUND": (Code.NOT_FOUND, unknown),
+    "RESERVATION_MISMATCH": (Code.ALREADY_EXISTS, mismatch),
+    "ALREADY_COMMITTED": (Code.FAILED_PRECONDITION, committed),
+    "ALREADY_RELEASED": (Code.FAILED_PRECONDITION, released),
+    "AMOUNT_BELOW_HELD": (
+        Code.FAILED_PRECONDITION,
+        lambda wire, organization: refusal(wire.extend, wire.hold(organization, "2"), "1"),
+    ),
+    "CURRENCY_MISMATCH": (Code.FAILED_PRECONDITION, foreign),
+    "UNPRICED_MODEL": (Code.FAILED_PRECONDITION, unpriced),
+    "RESERVATION_AMBIGUOUS": (Code.INVALID_ARGUMENT, ambiguous),
+    "ETAG_MISMATCH": (Code.ABORTED, stale),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_each_reason_has_its_code(wire: Wire, organization: str, reason: str) -> None:
+    """The reason is the enum's name without its prefix; only INVALID_ARGUMENT names fields; none says to try again."""
+    code, provoke = REASONS[reason]
+    refused = provoke(wire, organization)
+    assert (refused.code, refused.reason) == (code, reason)
+    assert bool(refused.violations) == (code == Code.INVALID_ARGUMENT)
+    assert refused.retry_delay_s is None
+
+
+def test_there_are_no_other_reasons() -> None:
+    """Every value of the enum is shown by some test."""
+    names = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.DESCRIPTOR.values_by_name}
+    assert names == set(REASONS) | ELSEWHERE | {"UNSPECIFIED"}
+
+
+def test_a_server_that_stops_says_so() -> None:
+    """While it drains a server refuses every call as UNAVAILABLE, with a time to come back elsewhere."""
+
+    async def call() -> Refusal:
+        health: Any = Health(SERVICES)
+        health.draining = True
+        nothing: Any = None
+        server = build_server(
+            GatekeeperServicer(nothing, nothing),
+            ReportServicer(nothing, nothing),
+            health,
+            health,
+            message_bytes_max=65_536,
+            concurrent_streams_max=8,
+        )
+        address = listen(server, "127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(address) as channel:
+                await GatekeeperServiceStub(channel).Reserve(pb.ReserveRequest(), timeout=TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            return refusal_of(error)
+        finally:
+            await server.stop(0)
+        raise AssertionError
+
+    refused = asyncio.run(call())
+    assert (refused.code, refused.reason) == (Code.UNAVAILABLE, "DRAINING")
+    assert refused.retry_delay_s == 0.1

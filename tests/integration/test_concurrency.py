@@ -1,0 +1,282 @@
+"""What do four servers on one database admit together? Exactly what one would."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from random import Random
+
+import psycopg
+import pytest
+
+from gatekeeper.embedded import EmbeddedPostgres
+from gatekeeper_client import AsyncClient, AsyncHold, Denied, from_money
+from gatekeeper_client.v1.budget_pb2 import ScopeKind
+from gatekeeper_client.v1.reservation_pb2 import DenialReason
+from tests.conftest import Server, _address, url_of, verify
+
+SERVERS = 4
+# Sweeps of all servers meet all the time.
+SETTINGS = {"GATEKEEPER_SWEEP_INTERVAL_S": "0.05"}
+AMOUNT, CAP, CAMPAIGN_CAP = Decimal("0.10"), Decimal("5.00"), Decimal("2.00")
+TIMEOUT_S = 60
+EXPIRY_PATIENCE_S = 20
+
+STANDING = "SELECT scope_kind, reserved, spent, cap FROM balances WHERE organization = %s"
+KINDS = "SELECT kind, count(*), sum(cost) FROM executions WHERE organization = %s GROUP BY kind"
+STATES = "SELECT state, count(*) FROM reservations WHERE organization = %s GROUP BY state"
+CHARGE = "UPDATE organizations SET expiry_policy = 'CHARGE' WHERE organization = %s"
+
+
+@dataclass(kw_only=True)
+class Four:
+    """Four servers on one database."""
+
+    addresses: Sequence[str]
+    database_url: str
+
+    @asynccontextmanager
+    async def clients(self) -> AsyncIterator[Sequence[AsyncClient]]:
+        """Yield a client of each server; all are connected, so that what follows arrives together."""
+        async with AsyncExitStack() as stack:
+            clients = (AsyncClient(address, timeout_s=TIMEOUT_S) for address in self.addresses)
+            opened = [await stack.enter_async_context(client) for client in clients]
+            await burst(opened, "warm-up", 40)
+            yield opened
+
+    def read(self, query: str, organization: str) -> list[tuple[object, ...]]:
+        """Return the rows that a query finds of an organization."""
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(query.encode(), [organization]).fetchall()
+
+    def states(self, organization: str) -> dict[object, object]:
+        """Count reservations by state."""
+        return {state: count for state, count in self.read(STATES, organization)}  # noqa: C416 - pairs, for the types
+
+    def standing(self, organization: str, kind: str = "ORGANIZATION") -> tuple[object, ...]:
+        """Return what is reserved and spent of a budget, and its cap."""
+        return next(row[1:] for row in self.read(STANDING, organization) if row[0] == kind)
+
+
+@pytest.fixture(scope="module")
+def four(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
+    """Start four servers on a database; at the end stop them, and verify its books."""
+    name = f"t_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    url = url_of(postgres, name)
+    servers = _start(url, tmp_path_factory.mktemp("four"))
+    yield Four(addresses=[server.address for server in servers], database_url=url)
+    assert [server.stop() for server in servers] == [0] * SERVERS
+    for server in servers:
+        assert server.process.stdout
+        server.process.stdout.close()
+    differences = verify(url)
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    assert not differences
+
+
+def _start(url: str, folder: Path) -> list[Server]:
+    """Start all servers at once: one after another takes four times as long."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
+    command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
+    logs = [folder / f"server-{number}.log" for number in range(SERVERS)]
+    processes = []
+    for log in logs:
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env=clean | SETTINGS,
+                start_new_session=True,
+            )
+        processes.append(process)
+    return [
+        Server(process=process, address=_address(process, str(log)))
+        for process, log in zip(processes, logs, strict=True)
+    ]
+
+
+@pytest.fixture
+def organization() -> str:
+    """Return a name that no other test uses."""
+    return f"o-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def seed() -> int:
+    """Return what a test's choices follow from: itself from `--randomly-seed`, and shown when the test fails."""
+    return random.getrandbits(32)
+
+
+async def burst(
+    clients: Sequence[AsyncClient], organization: str, count: int, campaign: str = ""
+) -> list[AsyncHold | Denied]:
+    """Reserve so many times at once, through all servers in turn."""
+
+    async def reserve(client: AsyncClient) -> AsyncHold | Denied:
+        return await client.reserve(organization, amount=AMOUNT, campaign=campaign)
+
+    return await asyncio.gather(*(reserve(clients[number % len(clients)]) for number in range(count)))
+
+
+def explained(verdicts: Sequence[AsyncHold | Denied], reason: str) -> Counter[int]:
+    """Count the denials by the kind of budget that they name, each with a reason, a shortfall and a sentence."""
+    denials = [verdict.denial for verdict in verdicts if isinstance(verdict, Denied)]
+    for denial in denials:
+        assert denial.reason == DenialReason.Value(f"DENIAL_REASON_{reason}")
+        assert from_money(denial.requested) >= from_money(denial.shortfall) > 0
+        assert denial.message
+    return Counter(denial.budget.scope.kind for denial in denials)
+
+
+def test_exactly_what_the_cap_allows(four: Four, organization: str) -> None:
+    """Of 1,000 reserves of 0.10 on a cap of 5.00 through four servers 50 pass, the rest are denied with a reason."""
+
+    async def reserve() -> list[AsyncHold | Denied]:
+        async with four.clients() as clients:
+            await clients[0].set_cap(organization, cap=CAP)
+            return await burst(clients, organization, 1000)
+
+    verdicts = asyncio.run(reserve())
+    assert sum(verdict.admitted for verdict in verdicts) == 50
+    assert explained(verdicts, "HEADROOM_HELD") == {ScopeKind.SCOPE_KIND_ORGANIZATION: 950}
+    assert four.standing(organization) == (CAP, 0, CAP)
+
+
+def test_exactly_what_both_caps_allow(four: Four, organization: str) -> None:
+    """With a campaign's cap of 2.00 below the organization's 5.00, 20 of its reserves pass, and 50 altogether."""
+
+    async def reserve() -> tuple[list[AsyncHold | Denied], list[AsyncHold | Denied]]:
+        async with four.clients() as clients:
+            await clients[0].set_cap(organization, cap=CAP)
+            await clients[1].set_cap(organization, scope=("CAMPAIGN", "spring"), cap=CAMPAIGN_CAP)
+            alone = await burst(clients, organization, 500, "spring")
+            together = await asyncio.gather(
+                burst(clients, organization, 250, "spring"), burst(clients, organization, 250)
+            )
+            return alone, list(chain(*together))
+
+    alone, together = asyncio.run(reserve())
+    assert [sum(verdict.admitted for verdict in verdicts) for verdicts in (alone, together)] == [20, 30]
+    assert explained(alone, "HEADROOM_HELD") == {ScopeKind.SCOPE_KIND_CAMPAIGN: 480}
+    assert explained(together, "HEADROOM_HELD").total() == 470
+    assert four.standing(organization, "CAMPAIGN") == (CAMPAIGN_CAP, 0, CAMPAIGN_CAP)
+    assert four.standing(organization) == (CAP, 0, CAP)
+
+
+def test_never_above_the_cap(four: Four, organization: str, seed: int) -> None:
+    """While holds are committed and released, no instant shows more than the cap; what is left then is admitted."""
+    chance = Random(seed)
+
+    async def settle(client: AsyncClient) -> Decimal:
+        hold = await client.reserve(organization, amount=AMOUNT)
+        if isinstance(hold, Denied):
+            assert hold.denial.message
+            return Decimal(0)
+        if chance.random() < 0.5:
+            await hold.release()
+            return Decimal(0)
+        cost = Decimal(chance.randint(0, 1000)).scaleb(-4)
+        await hold.commit(amount=cost)
+        return cost
+
+    async def run() -> tuple[Decimal, list[AsyncHold | Denied]]:
+        async with four.clients() as clients:
+            await clients[0].set_cap(organization, cap=CAP)
+            watching = asyncio.create_task(_highest(four, organization))
+            costs = await asyncio.gather(*(settle(clients[number % SERVERS]) for number in range(1000)))
+            assert four.standing(organization) == (0, sum(costs), CAP)
+            verdicts = await burst(clients, organization, 200)
+            watching.cancel()
+            assert await watching <= CAP
+            return sum(costs, Decimal(0)), verdicts
+
+    spent, verdicts = asyncio.run(run())
+    admitted = (CAP - spent) // AMOUNT
+    assert sum(verdict.admitted for verdict in verdicts) == admitted
+    assert four.standing(organization) == (admitted * AMOUNT, spent, CAP)
+
+
+async def _highest(four: Four, organization: str) -> Decimal:
+    """Return the most that was seen spent and reserved together, once cancelled."""
+    highest = Decimal(0)
+    query = "SELECT coalesce(max(reserved + spent), 0) FROM balances WHERE organization = %s"
+    async with await psycopg.AsyncConnection.connect(four.database_url, autocommit=True) as connection:
+        try:
+            while True:
+                cursor = await connection.execute(query, [organization])
+                highest = max(highest, *(await cursor.fetchone() or ()))
+        except asyncio.CancelledError:
+            return highest
+
+
+def test_the_same_id_everywhere(four: Four, organization: str) -> None:
+    """A reservation that is asked for at all servers at once is held once, and committed once."""
+    name = str(uuid.uuid4())
+
+    async def run() -> tuple[list[str], list[Decimal]]:
+        async with four.clients() as clients:
+
+            async def reserve(client: AsyncClient) -> str:
+                hold = await client.reserve(organization, reservation_id=name, amount=AMOUNT)
+                assert isinstance(hold, AsyncHold)
+                return hold.reservation_id
+
+            async def commit(client: AsyncClient) -> Decimal:
+                return from_money((await client.commit(organization, name, amount="0.07")).execution.cost)
+
+            held = await asyncio.gather(*(reserve(clients[number % SERVERS]) for number in range(100)))
+            costs = await asyncio.gather(*(commit(clients[number % SERVERS]) for number in range(100)))
+            return held, costs
+
+    held, costs = asyncio.run(run())
+    assert ({*held}, {*costs}) == ({name}, {Decimal("0.07")})
+    assert four.standing(organization)[:2] == (0, Decimal("0.07"))
+    assert four.read(KINDS, organization) == [("COMMIT", 1, Decimal("0.07"))]
+
+
+def test_each_hold_expires_once(four: Four, organization: str) -> None:
+    """Sweeps of four servers charge each overdue hold once under the policy CHARGE; a commit that races them counts."""
+
+    async def commit_at_its_end(hold: AsyncHold) -> bool:
+        await asyncio.sleep(1)
+        return (await hold.commit(amount="0.03")).late
+
+    async def run() -> int:
+        async with four.clients() as clients:
+            await clients[0].set_cap(organization, cap=100)
+            with psycopg.connect(four.database_url, autocommit=True) as connection:
+                connection.execute(CHARGE, [organization])
+            holds = await asyncio.gather(
+                *(clients[number % SERVERS].reserve(organization, amount=AMOUNT, ttl=1) for number in range(300))
+            )
+            assert all(hold.admitted for hold in holds)
+            racing = [hold for hold in holds[200:] if isinstance(hold, AsyncHold)]
+            late = await asyncio.gather(*map(commit_at_its_end, racing))
+            async with asyncio.timeout(EXPIRY_PATIENCE_S):
+                while "HELD" in four.states(organization):
+                    await asyncio.sleep(0.1)
+            return sum(late)
+
+    late = asyncio.run(run())
+    kinds = {kind: (count, cost) for kind, count, cost in four.read(KINDS, organization)}
+    assert kinds["COMMIT"] == (100, 3)
+    assert kinds["EXPIRY_CHARGE"] == (200 + late, (200 + late) * AMOUNT)
+    assert kinds.get("REVERSAL", (0, 0)) == (late, -late * AMOUNT)
+    assert four.standing(organization)[:2] == (0, 200 * AMOUNT + 3)
+    assert four.states(organization) == Counter(EXPIRED=200 + late, COMMITTED=100 - late) - Counter()
