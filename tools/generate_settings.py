@@ -27,7 +27,8 @@ def page() -> str:
 
 def row(name: str, field: FieldInfo) -> str:
     """Return a setting's line."""
-    return f"| {' or '.join(f'`{variable}`' for variable in variables(name, field))} | {default(field)} | {field.description} |\n"
+    names = " or ".join(f"`{variable}`" for variable in variables(name, field))
+    return f"| {names} | {default(field)} | {field.description} |\n"
 
 
 def variables(name: str, field: FieldInfo) -> list[str]:

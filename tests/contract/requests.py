@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from gatekeeper_client.money import to_money
+from gatekeeper_client.v1 import budget_pb2, reservation_pb2
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
-from gatekeeper_client.v1 import budget_pb2, reservation_pb2
 
+from .refusals import Refusal, refusal
 from .wire import TIMEOUT_S, Wire, campaign
 
 ATTRIBUTION: dict[str, Any] = {"department": "d", "campaign": "c", "agent": "a", "run": "r"}
@@ -135,3 +137,15 @@ def owner_of(message: Any, path: str) -> tuple[Any, str]:
     for part in parts:
         message = getattr(message, part)
     return message, field
+
+
+def refused(wire: Wire, name: str, request: Any) -> Refusal:
+    """Send what must be refused as INVALID_ARGUMENT, with a word on each field, and must leave no trace."""
+    before = wire.counts()
+    found = refusal(send, wire, name, request)
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert found.violations
+    assert all(found.violations.values())
+    assert found.retry_delay_s is None
+    assert wire.counts() == before
+    return found

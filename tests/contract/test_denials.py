@@ -82,8 +82,8 @@ def test_the_headroom_time_counts_what_came_in_the_same_batch(wire: Wire, organi
             time.sleep(QUEUED_S)
             denied = pool.submit(wire.deny, organization, "1")
             time.sleep(QUEUED_S)
-    assert first.result().HasField("reservation")
-    assert denied.result().headroom_time == extended.result().reservation.expire_time
+        assert first.result().HasField("reservation")
+        assert denied.result().headroom_time == extended.result().reservation.expire_time
 
 
 def test_a_hold_of_nothing_gives_nothing_back(wire: Wire, organization: str) -> None:

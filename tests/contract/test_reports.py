@@ -53,16 +53,16 @@ def filled(wire: Wire, organization: str) -> str:
     return organization
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 8, 0, 1000])
 @pytest.mark.parametrize("name", LISTS)
-def test_pages_are_the_whole(wire: Wire, filled: str, name: str, size: int) -> None:
+def test_pages_are_the_whole(wire: Wire, filled: str, name: str) -> None:
     """Pages of any size hold every entry once and in order, and only the last has no token."""
     (whole,) = pages(wire, name, filled)
     assert len(whole) == 7
-    found = list(pages(wire, name, filled, page_size=size))
-    assert [entry for entries in found for entry in entries] == whole
-    assert {len(entries) for entries in found[:-1]} <= {size}
-    assert found[-1]
+    for size in (1, 2, 3, 6, 7, 8, 0, 1000):
+        found = list(pages(wire, name, filled, page_size=size))
+        assert [entry for entries in found for entry in entries] == whole, size
+        assert {len(entries) for entries in found[:-1]} <= {size}
+        assert found[-1], size
 
 
 @pytest.mark.parametrize("name", ["ListReservations", "ListExecutions"])
@@ -203,14 +203,14 @@ FORGED: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("forgery", FORGED)
 @pytest.mark.parametrize("name", LISTS)
-def test_a_bad_token_is_refused(wire: Wire, filled: str, name: str, forgery: str) -> None:
+def test_a_bad_token_is_refused(wire: Wire, filled: str, name: str) -> None:
     """What the server did not make is INVALID_ARGUMENT on page_token, however like a token it looks."""
     true = page(wire, name, filled, page_size=1).next_page_token
-    refused = refusal(page, wire, name, filled, page_size=1, page_token=FORGED[forgery](true))
-    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
-    assert list(refused.violations) == ["page_token"]
+    for bad, forge in FORGED.items():
+        refused = refusal(page, wire, name, filled, page_size=1, page_token=forge(true))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"), bad
+        assert list(refused.violations) == ["page_token"], bad
 
 
 @pytest.mark.parametrize("name", LISTS)

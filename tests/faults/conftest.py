@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import psycopg
 import pytest
 
 from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings
-from gatekeeper.embedded.server import free_port
+from gatekeeper.embedded.server import is_taken
 from gatekeeper.services import setup
 from tests.conftest import url_of, verify
 
@@ -32,12 +33,19 @@ def seed() -> int:
 def breakable() -> Iterator[EmbeddedPostgres]:
     """Start the worker's PostgreSQL that may be killed: with fsync, synchronous_commit and full_page_writes."""
     with tempfile.TemporaryDirectory(prefix="gk-") as folder:
-        settings = EmbeddedSettings(data_dir=Path(folder), port=free_port(), options={"shared_buffers": "64MB"})
+        settings = EmbeddedSettings(data_dir=Path(folder), port=_lasting_port(), options={"shared_buffers": "64MB"})
         with EmbeddedPostgres(settings) as server:
             with psycopg.connect(server.dsn, autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {TEMPLATE}")
             asyncio.run(setup.prepare(url_of(server, TEMPLATE)))
             yield server
+
+
+def _lasting_port() -> int:
+    """Return a port below those that systems lend out: nobody may take it while PostgreSQL is down."""
+    while is_taken(port := 20_000 + secrets.randbelow(10_000)):
+        continue
+    return port
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 
 from gatekeeper.domain.commands import Money, Reserve
-from gatekeeper.domain.ledger import Held
 from gatekeeper.domain.reservation import Attribution
+from gatekeeper.domain.verdicts import Held
 from gatekeeper.services.batch import Rules
 from gatekeeper.services.gate import Gate, GateLimits
 from gatekeeper.services.prices import Prices

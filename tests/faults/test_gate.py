@@ -187,4 +187,3 @@ async def test_a_shut_gate_refuses_those_that_wait(database_url: str) -> None:
             assert gate.waiting == 0
         gate.reopen()
         assert await asyncio.gather(under_way, outcome_of(gate, "later")) == ["held", "held"]
-

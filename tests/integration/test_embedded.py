@@ -43,7 +43,7 @@ time.sleep(600)
 class Launch(Protocol):
     """Starts a server on `data_dir`, which ends with the test."""
 
-    def __call__(self, data_dir: Path, **settings: Any) -> EmbeddedPostgres: ...  # noqa: ANN401, D102 - any field of EmbeddedSettings
+    def __call__(self, data_dir: Path, **settings: Any) -> EmbeddedPostgres: ...
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def launch() -> Iterator[Launch]:
     """Yield what starts a small server and stops it after the test."""
     with ExitStack() as stack:
 
-        def start(data_dir: Path, **settings: Any) -> EmbeddedPostgres:  # noqa: ANN401
+        def start(data_dir: Path, **settings: Any) -> EmbeddedPostgres:
             chosen = replace(EmbeddedSettings(data_dir=data_dir, options=SMALL), **settings)
             return stack.enter_context(EmbeddedPostgres(chosen))
 
@@ -92,9 +92,7 @@ def kill_and_await(pid: int) -> None:
     wait_until(lambda: look_up(pid) is None)
 
 
-def test_first_start_creates_a_durable_database_that_answers_over_tcp(
-    tmp_path: Path, launch: Launch
-) -> None:
+def test_first_start_creates_a_durable_database_that_answers_over_tcp(tmp_path: Path, launch: Launch) -> None:
     """The first start makes a UTF8 database with checksums, durable commits and private secrets."""
     postgres = launch(tmp_path / "d", options={})
     assert postgres.dsn.endswith(f"@127.0.0.1:{postgres.port}/gatekeeper")
@@ -139,9 +137,7 @@ def test_the_server_ends_with_a_killed_launcher(tmp_path: Path, launch: Launch) 
     assert not Path(left["socket_dir"]).exists()
 
 
-def test_the_server_does_not_end_with_the_thread_that_started_it(
-    tmp_path: Path, launch: Launch
-) -> None:
+def test_the_server_does_not_end_with_the_thread_that_started_it(tmp_path: Path, launch: Launch) -> None:
     """A thread may start the server and end: the server lives as long as the process."""
     with ThreadPoolExecutor(1) as pool:
         postgres = pool.submit(launch, tmp_path).result()
@@ -161,9 +157,7 @@ def test_a_killed_server_recovers_on_the_next_start(tmp_path: Path, launch: Laun
     assert ask(postgres.dsn, "SELECT answer FROM kept") == 42
 
 
-def test_a_start_waits_for_what_a_killed_server_left_running(
-    tmp_path: Path, launch: Launch
-) -> None:
+def test_a_start_waits_for_what_a_killed_server_left_running(tmp_path: Path, launch: Launch) -> None:
     """While a backend of a killed server still uses its memory, the next start waits."""
     with (
         launched_elsewhere(tmp_path) as (launcher, pid),
@@ -208,9 +202,7 @@ def test_of_two_launchers_one_wins(tmp_path: Path, launch: Launch) -> None:
         winner.start()
 
 
-def test_a_stale_pid_file_that_names_a_living_process_does_not_matter(
-    tmp_path: Path, launch: Launch
-) -> None:
+def test_a_stale_pid_file_that_names_a_living_process_does_not_matter(tmp_path: Path, launch: Launch) -> None:
     """A pid that now is another process of the server's user keeps no server from starting."""
     postgres = launch(tmp_path)
     owner = (tmp_path / "postgres").stat()

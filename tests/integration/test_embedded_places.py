@@ -29,7 +29,7 @@ from gatekeeper.embedded.server import free_port
 IS_ROOT = os.geteuid() == 0
 
 
-def server(data_dir: Path, **settings: Any) -> EmbeddedPostgres:  # noqa: ANN401
+def server(data_dir: Path, **settings: Any) -> EmbeddedPostgres:
     """Return a small server, not started."""
     small = {"fsync": "off", "shared_buffers": "16MB"}
     return EmbeddedPostgres(replace(EmbeddedSettings(data_dir=data_dir, options=small), **settings))
@@ -100,12 +100,10 @@ def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
     with server(tmp_path) as postgres:
         for host in ("127.0.0.1", str(postgres.socket_dir)):
             with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-                ask(postgres.dsn, "SELECT 1", host=host, password="wrong")  # noqa: S106
+                ask(postgres.dsn, "SELECT 1", host=host, password="wrong")
 
 
-def test_the_server_knows_none_of_our_secrets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_server_knows_none_of_our_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server runs without privileges and without the launcher's environment."""
     monkeypatch.setenv("API_TOKEN", "for our eyes only")
     with server(tmp_path) as postgres, psycopg.connect(postgres.dsn) as connection:

@@ -19,9 +19,9 @@ from gatekeeper.domain import errors
 from gatekeeper.domain.budget import Enforcement, Scope, ScopeKind
 from gatekeeper.domain.caps import SetCap
 from gatekeeper.domain.commands import Command, Commit, Extend, Money, Release, Reserve
-from gatekeeper.domain.ledger import Committed, Denial, Held
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.reservation import Attribution, Outcome
+from gatekeeper.domain.verdicts import Committed, Denial, Held
 from gatekeeper.services.batch import Rules
 from gatekeeper.services.budgets import Budgets
 from gatekeeper.services.gate import Gate, GateLimits

@@ -9,9 +9,10 @@ from itertools import pairwise
 from . import errors
 from .budget import DEFAULT_THRESHOLDS, Balance, Budget, Enforcement, ExcessKind, Scope
 from .commands import Money
-from .ledger import Excess, Organization
 from .money import ZERO
+from .organization import Organization
 from .periods import Window
+from .verdicts import Excess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,97 +8,24 @@ that raises has changed nothing, but that a hold whose time is over has expired.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
 
-from . import errors
-from .admission import Admitted, DenialReason, Denied, decide, explain
+from . import billing, errors
+from .admission import Admitted, Denied, decide, explain
+from .billing import Cost
 from .budget import Balance, BalanceKey, Budget, Enforcement, ExcessKind, Scope, ScopeKind
 from .commands import Command, Commit, Expire, Extend, Money, Release, Reserve, Tokens
 from .money import ZERO, plain
+from .organization import Organization
 from .periods import Periods
 from .prices import PriceList
-from .reservation import (
-    Attribution,
-    Execution,
-    ExecutionKind,
-    ExpiryPolicy,
-    Outcome,
-    Reservation,
-    ReservationState,
-)
+from .reservation import Attribution, Execution, ExecutionKind, ExpiryPolicy, Outcome, Reservation, ReservationState
+from .verdicts import Changes, Committed, Denial, Excess, Held, Verdict
 
 KNOWN_SCOPE_KINDS = frozenset({ScopeKind.DEPARTMENT, ScopeKind.CAMPAIGN, ScopeKind.AGENT})
 BY_CALLER = "caller"
 BY_EXPIRY = "expiry"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Organization:
-    """Whose books these are, and its policies. `price_version` names its own price book, if it has one."""
-
-    organization: str
-    currency: str
-    time_zone: str
-    expiry_policy: ExpiryPolicy
-    known_scopes: bool = False
-    price_version: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class Denial:
-    """A Reserve or Extend that was not admitted. `headroom_at` is looked up after the decision."""
-
-    reservation_id: str
-    attribution: Attribution
-    model: str
-    denied: Denied
-    requested: Decimal
-    message: str
-    balances: Sequence[Balance]
-    denied_at: datetime
-    headroom_at: datetime | None = None
-
-
-class Held(NamedTuple):
-    """The verdict on a Reserve or Extend that was admitted, or on a Release or Expire."""
-
-    reservation: Reservation
-    balances: Sequence[Balance]
-
-
-class Committed(NamedTuple):
-    """What a Commit recorded. `execution` is None when the answer is given again: it is in the billing log."""
-
-    reservation: Reservation
-    execution: Execution | None
-    balances: Sequence[Balance]
-
-
-class Excess(NamedTuple):
-    """Why, and by how much more, an enforced budget may stand above its cap."""
-
-    key: BalanceKey
-    kind: ExcessKind
-    amount: Decimal
-    reservation_id: str
-
-
-Verdict = Held | Committed | Denial
-
-
-@dataclass(slots=True)
-class Changes:
-    """What a batch has to write."""
-
-    balances: dict[BalanceKey, Balance] = field(default_factory=dict)
-    made: dict[str, Reservation] = field(default_factory=dict)
-    changed: dict[str, Reservation] = field(default_factory=dict)
-    executions: list[Execution] = field(default_factory=list)
-    excesses: list[Excess] = field(default_factory=list)
-    denials: list[Denial] = field(default_factory=list)
 
 
 class Ledger:
@@ -195,9 +122,9 @@ class Ledger:
         if held.committed is not None and command.digest == held.commit_digest:
             return Committed(held, None, self._asked(held.attribution, held.periods))
         self._demand_currency(command.revenue_currency)
-        cost, model, price_version = self._cost(command.cost, held)
+        cost = self._cost(command.cost, held)
         if held.committed is not None:
-            if cost == held.committed:
+            if cost.amount == held.committed:
                 return Committed(held, None, self._asked(held.attribution, held.periods))
             raise errors.AlreadyCommitted(
                 reservation_id=held.reservation_id, committed=f"{plain(held.committed)} {self.organization.currency}"
@@ -205,14 +132,14 @@ class Ledger:
         late = held.state is not ReservationState.HELD
         freed = ZERO if late else held.amount
         balances = self._settle(
-            held, cost - held.charged, freed, ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE
+            held, cost.amount - held.charged, freed, ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE
         )
         if held.charged:
-            self.changes.executions.append(self._entry(held, ExecutionKind.REVERSAL, -held.charged, Outcome.UNKNOWN))
-        committed = held._replace(committed=cost, commit_digest=command.digest, late=late)
+            self._bill(held, ExecutionKind.REVERSAL, -held.charged)
+        committed = held._replace(committed=cost.amount, commit_digest=command.digest, late=late)
         if not late:
             committed = self._ended(committed, ReservationState.COMMITTED, BY_CALLER)
-        execution = self._execution(committed, command, cost, model, price_version)
+        execution = billing.settlement(committed, command, cost, self.now)
         self.changes.executions.append(execution)
         return Committed(self._change(committed), execution, balances)
 
@@ -294,7 +221,7 @@ class Ledger:
             return held
         charge = held.amount if self.organization.expiry_policy is ExpiryPolicy.CHARGE else ZERO
         if charge:
-            self.changes.executions.append(self._entry(held, ExecutionKind.EXPIRY_CHARGE, charge, Outcome.UNKNOWN))
+            self._bill(held, ExecutionKind.EXPIRY_CHARGE, charge)
         return self._end(held, ReservationState.EXPIRED, BY_EXPIRY, charge).reservation
 
     def _demand_held(self, held: Reservation) -> None:
@@ -344,6 +271,9 @@ class Ledger:
             for balance in balances
         ]
 
+    def _bill(self, held: Reservation, kind: ExecutionKind, cost: Decimal) -> None:
+        self.changes.executions.append(billing.entry(held, kind, cost, Outcome.UNKNOWN, self.now))
+
     def _settle(self, held: Reservation, cost: Decimal, freed: Decimal, kind: ExcessKind) -> list[Balance]:
         """Move `cost` to spent and take `freed` from reserved, recording what goes beyond a cap."""
         settled = []
@@ -389,17 +319,16 @@ class Ledger:
         priced = self._prices.estimate(model=estimate.model, agent_type=agent_type, tokens=estimate.counts, at=self.now)
         return (None, "") if priced is None else (priced.amount, priced.price_version)
 
-    def _cost(self, cost: Money | Tokens, held: Reservation) -> tuple[Decimal, str, str]:
-        """Return the cost, its model and its price version."""
+    def _cost(self, cost: Money | Tokens, held: Reservation) -> Cost:
         if isinstance(cost, Money):
-            return self._in_currency(cost), held.model, ""
+            return Cost(self._in_currency(cost), held.model)
         model = cost.model or held.model
         priced = self._prices.settle(
             model=model, agent_type=held.attribution.agent_type, tokens=cost.counts, at=self.now
         )
         if priced is None:
             raise errors.UnpricedModel(model=model)
-        return priced.amount, model, priced.price_version
+        return Cost(priced.amount, model, priced.price_version)
 
     def _denial(
         self,
@@ -421,45 +350,3 @@ class Ledger:
             balances=balances,
             denied_at=self.now,
         )
-
-    def _entry(self, held: Reservation, kind: ExecutionKind, cost: Decimal, outcome: Outcome) -> Execution:
-        return Execution(
-            reservation_id=held.reservation_id,
-            kind=kind,
-            attribution=held.attribution,
-            periods=held.periods,
-            committed_at=self.now,
-            cost=cost,
-            reserved_amount=held.amount,
-            outcome=outcome,
-            model=held.model,
-            price_version=held.price_version,
-            labels=held.labels,
-            late=kind is ExecutionKind.REVERSAL,
-        )
-
-    def _execution(
-        self, held: Reservation, command: Commit, cost: Decimal, model: str, price_version: str
-    ) -> Execution:
-        entry = self._entry(held, ExecutionKind.COMMIT, cost, command.outcome)
-        entry = entry._replace(
-            model=model,
-            price_version=price_version,
-            metrics=command.metrics,
-            labels={**held.labels, **command.labels} if command.labels else held.labels,
-            late=held.late,
-        )
-        if isinstance(command.cost, Money):
-            return entry
-        counts = command.cost.counts
-        return entry._replace(
-            input_tokens=counts.input_tokens,
-            cached_input_tokens=counts.cached_input_tokens,
-            cache_write_input_tokens=counts.cache_write_input_tokens,
-            output_tokens=counts.output_tokens,
-        )
-
-
-def headroom_is_due(denial: Denial) -> bool:
-    """Tell whether the denial has to say when held money can come back."""
-    return denial.denied.reason is DenialReason.HEADROOM_HELD

@@ -58,9 +58,7 @@ def open_cluster(plan: ClusterPlan) -> str:
 def _check_version(plan: ClusterPlan) -> None:
     found = (plan.layout.cluster / "PG_VERSION").read_text(encoding="utf-8").strip()
     if found != str(plan.installation.major):
-        raise DataDirectoryVersionError(
-            data_dir=plan.layout.root, found=found, expected=plan.installation.major
-        )
+        raise DataDirectoryVersionError(data_dir=plan.layout.root, found=found, expected=plan.installation.major)
 
 
 def _create(plan: ClusterPlan) -> None:

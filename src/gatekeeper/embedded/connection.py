@@ -74,9 +74,7 @@ def find_running(data_dir: Path) -> str | None:
 def _answers(dsn: str) -> bool:
     """Connect once; scram makes both sides prove the password, so no stranger gets to see it."""
     try:
-        psycopg.connect(
-            dsn, connect_timeout=CONNECT_TIMEOUT_S, require_auth="scram-sha-256"
-        ).close()
+        psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S, require_auth="scram-sha-256").close()
     except psycopg.Error:
         return False
     return True

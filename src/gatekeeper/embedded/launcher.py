@@ -170,9 +170,7 @@ def _prepare(settings: EmbeddedSettings, undo: ExitStack) -> _Site:
     layout = open_layout(settings.data_dir)
     undo.enter_context(sole_launcher(layout))
     user = server_user(layout.cluster, layout.root)
-    installation = readable_installation(
-        find_installation(settings.pg_bin), user, roots=settings.copy_roots
-    )
+    installation = readable_installation(find_installation(settings.pg_bin), user, roots=settings.copy_roots)
     plan = ClusterPlan(
         layout=layout,
         installation=installation,

@@ -59,9 +59,7 @@ class EmbeddedSettings:
     copy_roots: tuple[Path, ...] = COPY_ROOTS
 
 
-def server_options(
-    postgres: Path, *, port: int, socket_dir: str, overrides: Mapping[str, str]
-) -> dict[str, str]:
+def server_options(postgres: Path, *, port: int, socket_dir: str, overrides: Mapping[str, str]) -> dict[str, str]:
     """Return the settings of the server `postgres`; `overrides` win over ours, not over the rest."""
     compression = {"wal_compression": "lz4"} if has_lz4(postgres) else {}
     place = {"port": str(port), "unix_socket_directories": socket_dir}

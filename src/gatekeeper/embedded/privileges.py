@@ -87,9 +87,7 @@ def reaches(user: ServerUser | None, path: Path) -> bool:
     if user is None:
         return True
     target = path.resolve()
-    return _permits(user, target, READ_AND_SEARCH) and all(
-        _permits(user, parent, SEARCH) for parent in target.parents
-    )
+    return _permits(user, target, READ_AND_SEARCH) and all(_permits(user, parent, SEARCH) for parent in target.parents)
 
 
 def _permits(user: ServerUser, path: Path, wanted: int) -> bool:

@@ -37,9 +37,7 @@ def environment() -> dict[str, str]:
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | FIXED
 
 
-def child_command(
-    command: Sequence[str], user: ServerUser | None, *, death_signal: signal.Signals
-) -> list[str]:
+def child_command(command: Sequence[str], user: ServerUser | None, *, death_signal: signal.Signals) -> list[str]:
     """Return `command`, to run as `user` and to get `death_signal` when the launching thread ends."""
     identity = (user.uid, user.gid) if user else (child.KEEP, child.KEEP)
     numbers = map(str, (*identity, os.getpid(), int(death_signal)))

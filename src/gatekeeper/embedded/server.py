@@ -84,9 +84,7 @@ def is_taken(port: int) -> bool:
     return False
 
 
-def start_server(
-    layout: Layout, command: list[str], fds: tuple[int, ...]
-) -> tuple[subprocess.Popen[bytes], int]:
+def start_server(layout: Layout, command: list[str], fds: tuple[int, ...]) -> tuple[subprocess.Popen[bytes], int]:
     """Start the server; return its process and its lifeline, a descriptor for `end_server`.
 
     `fds` are the descriptors that it needs.

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from gatekeeper.domain.caps import SetCap
 from gatekeeper.domain.commands import TTL_DEFAULT, Commit, Extend, Release, Reserve
-from gatekeeper.domain.ledger import Committed, Denial, Held
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.reservation import Outcome
+from gatekeeper.domain.verdicts import Committed, Denial, Held
 from gatekeeper.services.batch import Answer
 from gatekeeper.services.budgets import Budgets
 from gatekeeper.services.gate import Gate

@@ -16,8 +16,8 @@ from gatekeeper.domain.admission import DenialReason
 from gatekeeper.domain.budget import Balance, Budget, Enforcement, Scope, ScopeKind, Tier
 from gatekeeper.domain.caps import etag_of
 from gatekeeper.domain.commands import Money, Tokens
-from gatekeeper.domain.ledger import Denial, Organization
 from gatekeeper.domain.money import NANOS_PER_UNIT, ZERO
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import TOTAL, Window
 from gatekeeper.domain.prices import TokenCounts
 from gatekeeper.domain.reservation import (
@@ -30,6 +30,7 @@ from gatekeeper.domain.reservation import (
     Reservation,
     ReservationState,
 )
+from gatekeeper.domain.verdicts import Denial
 from gatekeeper_client.v1 import budget_pb2, gatekeeper_service_pb2, reservation_pb2
 
 from .money import read_money, write_money

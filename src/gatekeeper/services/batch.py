@@ -15,8 +15,10 @@ import psycopg
 from gatekeeper.domain import errors
 from gatekeeper.domain.budget import ORGANIZATION, Budget, Scope
 from gatekeeper.domain.commands import Command, Reserve
-from gatekeeper.domain.ledger import Committed, Denial, Ledger, Organization, Verdict, headroom_is_due
+from gatekeeper.domain.ledger import Ledger
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods, Window, periods_at
+from gatekeeper.domain.verdicts import Committed, Denial, Verdict, headroom_is_due
 from gatekeeper.storage import books as storage
 from gatekeeper.storage.connections import Connection, wrap_errors
 

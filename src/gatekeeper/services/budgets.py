@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from gatekeeper.domain import caps, errors
 from gatekeeper.domain.budget import ORGANIZATION, Balance, BalanceKey, Budget, Scope, ScopeKind
 from gatekeeper.domain.caps import SetCap
-from gatekeeper.domain.ledger import Organization
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import TOTAL, Periods, Window, periods_at
 from gatekeeper.storage import budgets as storage
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors

@@ -15,7 +15,7 @@ from gatekeeper.domain import caps, errors
 from gatekeeper.domain.budget import ORGANIZATION, BalanceKey, Budget
 from gatekeeper.domain.caps import SetCap
 from gatekeeper.domain.commands import Money
-from gatekeeper.domain.ledger import Organization
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods, Window, periods_at
 from gatekeeper.domain.reservation import ExpiryPolicy
 from gatekeeper.storage import books, budgets, organizations

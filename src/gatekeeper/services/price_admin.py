@@ -12,8 +12,8 @@ from decimal import Decimal
 from itertools import count
 
 from gatekeeper.domain.errors import InvalidField, OrganizationNotFound
-from gatekeeper.domain.ledger import Organization
 from gatekeeper.domain.model_match import Clause
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.price_book import PriceBook, PricedModel
 from gatekeeper.domain.prices import MODEL_STRING_LENGTH_MAX
 from gatekeeper.domain.rates import DatedRates, ModelRates, Rate

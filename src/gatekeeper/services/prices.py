@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from gatekeeper.domain.ledger import Organization
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.price_book import PriceBook
 from gatekeeper.domain.prices import PriceList
 from gatekeeper.storage import price_books

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from gatekeeper.domain import errors
-from gatekeeper.domain.ledger import Organization
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.reservation import Execution, Reservation
 from gatekeeper.storage import budgets, reports
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors

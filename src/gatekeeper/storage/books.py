@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Scope
-from gatekeeper.domain.ledger import Changes, Organization
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods, Window
 from gatekeeper.domain.reservation import Execution, Reservation
+from gatekeeper.domain.verdicts import Changes
 
 from . import rows
 from .connections import Connection, first

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Enforcement, Scope, ScopeKind
-from gatekeeper.domain.ledger import Excess, Organization
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Window
+from gatekeeper.domain.verdicts import Excess
 
 from . import rows
 from .books import INSERT_EXCESSES, LOCK, OPEN_ORGANIZATION

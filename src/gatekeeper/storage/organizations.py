@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatekeeper.domain.ledger import Organization
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods
 
 from .connections import Connection

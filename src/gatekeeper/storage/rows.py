@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Enforcement, Scope, ScopeKind
-from gatekeeper.domain.ledger import Denial, Excess, Organization
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods, Window
 from gatekeeper.domain.reservation import (
     NO_METRICS,
@@ -25,6 +25,7 @@ from gatekeeper.domain.reservation import (
     Reservation,
     ReservationState,
 )
+from gatekeeper.domain.verdicts import Denial, Excess
 
 ATTRIBUTION_TYPES = dict.fromkeys(("department", "campaign", "agent", "run", "agent_type", "task"), "text")
 KEY_TYPES = {"scope_kind": "text", "scope_id": "text", "budget_window": "text", "period": "text"}
