@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import subprocess
-import sys
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import chain
-from pathlib import Path
 from random import Random
 
 import psycopg
@@ -24,49 +18,14 @@ from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper_client import AsyncClient, AsyncHold, Denied, from_money
 from gatekeeper_client.v1.budget_pb2 import ScopeKind
 from gatekeeper_client.v1.reservation_pb2 import DenialReason
-from tests.conftest import Server, _address, url_of, verify
+from tests.conftest import url_of, verify
+from tests.integration.four_servers import AMOUNT, SERVERS, Four, burst, start_four
 
-SERVERS = 4
-# Sweeps of all servers meet all the time.
-SETTINGS = {"GATEKEEPER_SWEEP_INTERVAL_S": "0.05"}
-AMOUNT, CAP, CAMPAIGN_CAP = Decimal("0.10"), Decimal("5.00"), Decimal("2.00")
-TIMEOUT_S = 60
+CAP, CAMPAIGN_CAP = Decimal("5.00"), Decimal("2.00")
 EXPIRY_PATIENCE_S = 20
 
-STANDING = "SELECT scope_kind, reserved, spent, cap FROM balances WHERE organization = %s"
 KINDS = "SELECT kind, count(*), sum(cost) FROM executions WHERE organization = %s GROUP BY kind"
-STATES = "SELECT state, count(*) FROM reservations WHERE organization = %s GROUP BY state"
 CHARGE = "UPDATE organizations SET expiry_policy = 'CHARGE' WHERE organization = %s"
-
-
-@dataclass(kw_only=True)
-class Four:
-    """Four servers on one database."""
-
-    addresses: Sequence[str]
-    database_url: str
-
-    @asynccontextmanager
-    async def clients(self) -> AsyncIterator[Sequence[AsyncClient]]:
-        """Yield a client of each server; all are connected, so that what follows arrives together."""
-        async with AsyncExitStack() as stack:
-            clients = (AsyncClient(address, timeout_s=TIMEOUT_S) for address in self.addresses)
-            opened = [await stack.enter_async_context(client) for client in clients]
-            await burst(opened, "warm-up", 40)
-            yield opened
-
-    def read(self, query: str, organization: str) -> list[tuple[object, ...]]:
-        """Return the rows that a query finds of an organization."""
-        with psycopg.connect(self.database_url) as connection:
-            return connection.execute(query.encode(), [organization]).fetchall()
-
-    def states(self, organization: str) -> dict[object, object]:
-        """Count reservations by state."""
-        return {state: count for state, count in self.read(STATES, organization)}  # noqa: C416 - pairs, for the types
-
-    def standing(self, organization: str, kind: str = "ORGANIZATION") -> tuple[object, ...]:
-        """Return what is reserved and spent of a budget, and its cap."""
-        return next(row[1:] for row in self.read(STANDING, organization) if row[0] == kind)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +35,7 @@ def four(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.Tem
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
     url = url_of(postgres, name)
-    servers = _start(url, tmp_path_factory.mktemp("four"))
+    servers = start_four(url, tmp_path_factory.mktemp("four"))
     yield Four(addresses=[server.address for server in servers], database_url=url)
     assert [server.stop() for server in servers] == [0] * SERVERS
     for server in servers:
@@ -86,29 +45,6 @@ def four(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.Tem
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
     assert not differences
-
-
-def _start(url: str, folder: Path) -> list[Server]:
-    """Start all servers at once: one after another takes four times as long."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
-    command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
-    logs = [folder / f"server-{number}.log" for number in range(SERVERS)]
-    processes = []
-    for log in logs:
-        with log.open("w") as stderr:
-            process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env=clean | SETTINGS,
-                start_new_session=True,
-            )
-        processes.append(process)
-    return [
-        Server(process=process, address=_address(process, str(log)))
-        for process, log in zip(processes, logs, strict=True)
-    ]
 
 
 @pytest.fixture
@@ -121,17 +57,6 @@ def organization() -> str:
 def seed() -> int:
     """Return what a test's choices follow from: itself from `--randomly-seed`, and shown when the test fails."""
     return random.getrandbits(32)
-
-
-async def burst(
-    clients: Sequence[AsyncClient], organization: str, count: int, campaign: str = ""
-) -> list[AsyncHold | Denied]:
-    """Reserve so many times at once, through all servers in turn."""
-
-    async def reserve(client: AsyncClient) -> AsyncHold | Denied:
-        return await client.reserve(organization, amount=AMOUNT, campaign=campaign)
-
-    return await asyncio.gather(*(reserve(clients[number % len(clients)]) for number in range(count)))
 
 
 def explained(verdicts: Sequence[AsyncHold | Denied], reason: str) -> Counter[int]:
