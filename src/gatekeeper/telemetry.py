@@ -7,14 +7,19 @@ import sys
 from typing import Any
 
 import structlog
+import structlog.tracebacks
 
+# Without the values of local variables: those are what callers sent.
+EXCEPTIONS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def configure_logging(level: str, fmt: str) -> None:
     """Send events of `level` and above to standard error, as `console`, `json`, or what suits (`auto`)."""
     console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
-    last: list[Any] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    last: list[Any] = [EXCEPTIONS, structlog.processors.JSONRenderer()]
     if console:
         last = [
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)

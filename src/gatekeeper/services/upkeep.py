@@ -29,9 +29,9 @@ AWAY = {"database": False, "schema": False}
 
 
 async def sweep(gate: Gate, reads: Pool) -> int:
-    """End overdue holds, each in its organization's lane; return how many were found.
+    """End overdue holds, each in its organization's lane; return how many were settled.
 
-    Several processes may find the same hold: it ends once, whoever comes first.
+    Several processes may find the same hold: it ends once, whoever comes first. What is refused is found again.
     """
     with wrap_errors():
         async with reads.connection() as connection:
@@ -41,24 +41,26 @@ async def sweep(gate: Gate, reads: Pool) -> int:
         for organization, reservation_ids in found.items()
         for reservation_id in reservation_ids
     ]
+    settled = 0
     for result in await asyncio.gather(*calls, return_exceptions=True):
         if isinstance(result, BaseException) and not isinstance(result, GatekeeperError):
             raise result
-    return len(calls)
+        settled += not isinstance(result, BaseException)
+    return settled
 
 
 async def sweep_forever(gate: Gate, reads: Pool, interval_s: float) -> None:
     """Sweep at every interval, and at once again while there is more than one sweep ends."""
     while True:
         try:
-            found = await sweep(gate, reads)
+            settled = await sweep(gate, reads)
         except GatekeeperError as error:
             log.warning("sweep.failed", reason=str(error))
-            found = 0
+            settled = 0
         except Exception:
             log.exception("sweep.failed")
-            found = 0
-        if found < SWEEP_PER_ORGANIZATION:
+            settled = 0
+        if settled < SWEEP_PER_ORGANIZATION:
             await asyncio.sleep(interval_s)
 
 
