@@ -25,9 +25,10 @@ def from_nanos(units: int, nanos: int) -> Decimal:
 def to_nanos(amount: Decimal) -> tuple[int, int]:
     """Split an amount into whole units and nanos of the same sign; the inverse of `from_nanos`."""
     total = int(amount.scaleb(9, EXACT))
-    sign = -1 if total < 0 else 1
-    units, nanos = divmod(abs(total), NANOS_PER_UNIT)
-    return sign * units, sign * nanos
+    if total >= 0:
+        return divmod(total, NANOS_PER_UNIT)
+    units, nanos = divmod(-total, NANOS_PER_UNIT)
+    return -units, -nanos
 
 
 def plain(amount: Decimal) -> str:

@@ -6,7 +6,7 @@ frozen dataclass of this size takes four times as long to make.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -64,17 +64,18 @@ class Attribution(NamedTuple):
     agent_type: str = ""
     task: str = ""
 
-    def scopes(self) -> Iterator[Scope]:
-        """Yield every scope that the call falls under, the organization first."""
-        yield ORGANIZATION
+    def scopes(self) -> list[Scope]:
+        """Return every scope that the call falls under, the organization first."""
+        found = [ORGANIZATION]
         if self.department:
-            yield Scope(ScopeKind.DEPARTMENT, self.department)
+            found.append(Scope(ScopeKind.DEPARTMENT, self.department))
         if self.campaign:
-            yield Scope(ScopeKind.CAMPAIGN, self.campaign)
+            found.append(Scope(ScopeKind.CAMPAIGN, self.campaign))
         if self.agent:
-            yield Scope(ScopeKind.AGENT, self.agent)
+            found.append(Scope(ScopeKind.AGENT, self.agent))
         if self.run:
-            yield Scope(ScopeKind.RUN, self.run)
+            found.append(Scope(ScopeKind.RUN, self.run))
+        return found
 
 
 class Reservation(NamedTuple):

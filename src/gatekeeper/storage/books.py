@@ -36,17 +36,21 @@ FROM locked
 """,
 )
 
-# Reads reservations by primary key. No lock: the organization's covers them.
+# Reads reservations by primary key. No lock: the organization's covers them. Each id is looked up by itself, and
+# OFFSET 0 keeps the planner from turning that round: planned on a small table, a list of ids would be looked for among
+# all reservations of the organization, and this plan stays with the connection while the table grows.
 RESERVATIONS = Statement(
     "reservations",
     f"""
-SELECT {rows.RESERVATION_COLUMNS} FROM reservations
-WHERE organization = $1 AND reservation_id = ANY(ARRAY(SELECT json_array_elements_text($2)))
+SELECT r.* FROM json_array_elements_text($2) AS asked(id)
+CROSS JOIN LATERAL (
+    SELECT {rows.RESERVATION_COLUMNS} FROM reservations
+    WHERE organization = $1 AND reservation_id = asked.id OFFSET 0
+) AS r
 """,
 )
 
-# What is read of a budget and its balance. OFFSET 0 keeps the planner from turning the look-ups by primary key round:
-# while it has no statistics, it would rather read all of an organization.
+# What is read of a budget and its balance, looked up one by one for the same reason.
 STANDING = """
 SELECT b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.frozen,
        p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count
@@ -72,7 +76,10 @@ BUDGETS_OF_RESERVATIONS = Statement(
     "budgets_of_reservations",
     STANDING.format(
         scopes="""(
-    SELECT DISTINCT s.kind, s.id, r.day, r.month FROM reservations r
+    SELECT DISTINCT s.kind, s.id, r.day, r.month FROM json_array_elements_text($2) AS asked(id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM reservations WHERE organization = $1 AND reservation_id = asked.id OFFSET 0
+    ) AS r
     CROSS JOIN LATERAL (VALUES
         ('ORGANIZATION', ''),
         ('DEPARTMENT', nullif(r.department, '')),
@@ -80,8 +87,7 @@ BUDGETS_OF_RESERVATIONS = Statement(
         ('AGENT', nullif(r.agent, '')),
         ('RUN', nullif(r.run, ''))
     ) AS s(kind, id)
-    WHERE r.organization = $1 AND r.reservation_id = ANY(ARRAY(SELECT json_array_elements_text($2)))
-        AND s.id IS NOT NULL
+    WHERE s.id IS NOT NULL
 ) AS s""",
         periods="ARRAY[s.day, s.month, 'total']",
     ),
