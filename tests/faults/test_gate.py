@@ -32,6 +32,7 @@ async def test_no_lane_outlives_its_calls(database_url: str) -> None:
         for first in range(0, 500, 50):
             names = [f"organization-{number}" for number in range(first, first + 50)]
             assert {*await asyncio.gather(*(outcome_of(gate, name, name) for name in names))} == {"held"}
+            await gate.drain()
             assert (gate.waiting, gate._lanes) == (0, {})
     assert len(reservation_ids(database_url)) == 500
 
@@ -115,6 +116,7 @@ async def test_a_batch_that_takes_too_long_is_given_up(database_url: str) -> Non
             for number in range(5):
                 calls = (outcome_of(gate, f"{number}-{n}") for n in range(3))
                 assert {*await asyncio.gather(*calls)} == {"DatabaseUnavailable"}
+            await gate.drain()
             assert (gate.waiting, gate._lanes) == (0, {})
         async with asyncio.timeout(10):
             while await outcome_of(gate, "after") != "held":
