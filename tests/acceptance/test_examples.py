@@ -23,7 +23,7 @@ def test_the_simulated_agents_spend_and_the_runaway_is_stopped(server: Server, d
     """A run with a budget of its own ends there, and no agent leaves a hold behind."""
     done = simulate("--target", server.address, "--organization", "acme", "--agents", "6", "--seconds", "3")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "runaway is stopped. Run 'runaway-" in done.stdout
+    assert "runaway is stopped. The total budget of run 'runaway-" in done.stdout
     assert "spring-launch" in done.stdout
     made, types = ask(database_url, "SELECT count(*), count(DISTINCT agent_type) FROM executions")
     assert f"{made} made" in done.stdout
