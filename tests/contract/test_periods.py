@@ -12,6 +12,7 @@ from gatekeeper_client.v1 import budget_pb2
 from gatekeeper_client.v1 import reservation_pb2 as pb
 
 from .conftest import Clock
+from .refusals import refusal
 from .wire import ORGANIZATION, Wire, campaign, decimals
 
 DAY, MONTH, TOTAL = (
@@ -96,15 +97,17 @@ def test_the_same_reserve_after_midnight_is_of_its_day(clock: Clock, windows: st
     assert amounts(clock.wire, windows)[f"{clock.year}-05-06"] == (0, 0)
 
 
-def test_a_hold_is_raised_in_its_own_periods(clock: Clock, windows: str) -> None:
-    """An Extend after midnight asks the budgets of the hold's day, and can be denied by them."""
+def test_a_hold_is_raised_only_while_its_periods_last(clock: Clock, windows: str) -> None:
+    """What is left of yesterday is not money of today: after midnight a hold is prolonged, not raised."""
     clock.set("05-05T23:59:00+00:00")
     held = clock.wire.hold(windows, "7")
     clock.wire.hold(windows, "90")
-    clock.set("05-06T00:01:00+00:00")
     denial = clock.wire.extend(held, "11").denial
     assert (denial.reason, from_money(denial.shortfall)) == (pb.DENIAL_REASON_HEADROOM_HELD, 1)
     clock.wire.extend(held, "10")
+    clock.set("05-06T00:01:00+00:00")
+    assert refusal(clock.wire.extend, held, "10.01").reason == "PERIOD_OVER"
+    assert clock.wire.extend(held, ttl=Duration(seconds=3600)).reservation.expire_time.seconds > held.expire_time.seconds
     assert amounts(clock.wire, windows, held.day) == {held.day: (0, 100)}
     assert amounts(clock.wire, windows)[f"{clock.year}-05-06"] == (0, 0)
 

@@ -90,7 +90,10 @@ class Books:
     def reserve(self, reservation_id: str, scopes: list[Scope], amount: Decimal, ttl: timedelta, now: datetime) -> str:
         content = (scopes, amount, ttl)
         if known := self.holds.get(reservation_id):
-            return "ADMITTED" if known.content == content else "ReservationMismatch"
+            if known.content != content:
+                return "ReservationMismatch"
+            self.expire(known, now)
+            return "ADMITTED"
         periods = self.periods(now)
         verdict = self.verdict(scopes, periods, amount)
         if verdict == "ADMITTED":
@@ -142,6 +145,10 @@ class Books:
             return "AmountBelowHeld"
         if amount > hold.amount:
             periods = {window: hold.period(window) for window in ("DAY", "MONTH", "TOTAL")}
+            for scope, window in self.caps:
+                stood = scope in hold.scopes and self.cap_in(scope, window, periods[window]) is not None
+                if stood and periods[window] != self.periods(now)[window]:
+                    return "PeriodOver"
             verdict = self.verdict(hold.scopes, periods, amount - hold.amount)
             if verdict != "ADMITTED":
                 return verdict

@@ -15,6 +15,7 @@ each attribute ends up in the metadata of the answer::
     │   ├── AlreadyReleased
     │   ├── ReservationExpired
     │   ├── AmountBelowHeld
+    │   ├── PeriodOver
     │   ├── CurrencyMismatch
     │   └── UnpricedModel
     ├── ReservationAmbiguous
@@ -79,6 +80,10 @@ class ReservationExpired(WrongState):
 
 class AmountBelowHeld(WrongState):
     """Reservation {reservation_id!r} holds {held}; extending only raises it."""
+
+
+class PeriodOver(WrongState):
+    """Reservation {reservation_id!r} counts for {period}, which is over; it can be prolonged, not raised. Reserve anew."""
 
 
 class CurrencyMismatch(WrongState):

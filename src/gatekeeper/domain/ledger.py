@@ -76,6 +76,7 @@ class Ledger:
         if (known := self._reservations.get(command.reservation_id)) is not None:
             if known.request_digest != command.digest:
                 raise errors.ReservationMismatch(reservation_id=command.reservation_id)
+            known = self._current(command.reservation_id)
             return Held(known, self._asked(known.attribution, known.periods))
         if self.organization.known_scopes:
             self._demand_known(attribution)
@@ -163,6 +164,7 @@ class Ledger:
         balances = self._asked(held.attribution, held.periods)
         more, would_deny = amount - held.amount, held.would_deny
         if more:
+            self._demand_current(held, balances)
             verdict = decide(more, balances)
             if isinstance(verdict, Denied):
                 denial = self._denial(
@@ -234,6 +236,12 @@ class Ledger:
             raise errors.ReservationExpired(
                 reservation_id=held.reservation_id, expire_time=held.expires_at.isoformat(timespec="seconds")
             )
+
+    def _demand_current(self, held: Reservation, balances: Sequence[Balance]) -> None:
+        """Refuse to raise a hold in a period that is over: what is left there is not money of today."""
+        for key in (balance.key for balance in balances):
+            if key.period != self.periods.of(key.window):
+                raise errors.PeriodOver(reservation_id=held.reservation_id, period=key.period)
 
     def _demand_known(self, attribution: Attribution) -> None:
         for scope in attribution.scopes():

@@ -39,6 +39,7 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
         grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_RESERVATION_EXPIRED
     ),
     errors.AmountBelowHeld: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_AMOUNT_BELOW_HELD),
+    errors.PeriodOver: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_PERIOD_OVER),
     errors.CurrencyMismatch: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_CURRENCY_MISMATCH),
     errors.UnpricedModel: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_UNPRICED_MODEL),
     errors.ReservationAmbiguous: Status(

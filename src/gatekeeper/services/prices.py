@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import structlog
+
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.price_book import PriceBook
 from gatekeeper.domain.prices import PriceList
 from gatekeeper.storage import price_books
 from gatekeeper.storage.connections import Connection
+
+log = structlog.get_logger(__name__)
 
 # Price lists kept in memory; an organization without a book of its own shares one with all others.
 PRICE_LISTS_MAX = 64
@@ -23,6 +27,7 @@ class Prices:
     def __init__(self) -> None:
         """Start without any; `refresh` reads the default book."""
         self._default: PriceBook | None = None
+        self._unreadable = ""
         self._lists: OrderedDict[tuple[str, str, bool], PriceList] = OrderedDict()
 
     async def refresh(self, connection: Connection) -> None:
@@ -31,9 +36,16 @@ class Prices:
         if version is None or (self._default is not None and self._default.version == version):
             return
         document = await price_books.newest(connection)
-        if document is not None:
+        if document is None or version == self._unreadable:
+            return
+        try:
             self._default = PriceBook.from_document(document)
-            self._lists.clear()
+        except ValueError as error:
+            # A newer server may have put it in force; this one goes on by the book that it has.
+            self._unreadable = version
+            log.warning("prices.unreadable", version=version, reason=str(error))
+            return
+        self._lists.clear()
 
     def known(self, organization: Organization) -> PriceList | None:
         """Return the organization's list if it is in memory."""
