@@ -23,8 +23,17 @@ from .refusals import Refusal, refusal, refusal_of
 from .wire import TIMEOUT_S, Wire
 
 Code = grpc.StatusCode
-# These need a server in trouble: see test_overload, test_outage, and below. The last one only its caller sees.
-ELSEWHERE = {"QUEUE_FULL", "DATABASE_UNAVAILABLE", "INTERNAL", "DRAINING", "RESERVATION_EXPIRED", "DEADLINE_EXCEEDED"}
+# These need a server in trouble or another time: see test_overload, test_outage, test_periods, and below. The last one
+# only its caller sees.
+ELSEWHERE = {
+    "QUEUE_FULL",
+    "DATABASE_UNAVAILABLE",
+    "INTERNAL",
+    "DRAINING",
+    "PERIOD_OVER",
+    "RESERVATION_EXPIRED",
+    "DEADLINE_EXCEEDED",
+}
 RETRYABLE = {Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE}
 
 

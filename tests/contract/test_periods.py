@@ -107,7 +107,9 @@ def test_a_hold_is_raised_only_while_its_periods_last(clock: Clock, windows: str
     clock.wire.extend(held, "10")
     clock.set("05-06T00:01:00+00:00")
     assert refusal(clock.wire.extend, held, "10.01").reason == "PERIOD_OVER"
-    assert clock.wire.extend(held, ttl=Duration(seconds=3600)).reservation.expire_time.seconds > held.expire_time.seconds
+    assert (
+        clock.wire.extend(held, ttl=Duration(seconds=3600)).reservation.expire_time.seconds > held.expire_time.seconds
+    )
     assert amounts(clock.wire, windows, held.day) == {held.day: (0, 100)}
     assert amounts(clock.wire, windows)[f"{clock.year}-05-06"] == (0, 0)
 

@@ -42,6 +42,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 16
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 17
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 18
+    ERROR_REASON_PERIOD_OVER: _ErrorReason.ValueType  # 19
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper): ...
 
@@ -64,4 +65,5 @@ ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 15
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 17
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
+ERROR_REASON_PERIOD_OVER: ErrorReason.ValueType  # 19
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
