@@ -40,7 +40,7 @@ check: format lint types imports protos-check docs-check deps lock test ## What 
 
 format: $(STAMP) ## Are sources and protos formatted?
 	$(BIN)/ruff format --check --quiet
-	$(BIN)/buf format --diff --exit-code protos/gatekeeper
+	$(BIN)/buf format --diff --exit-code --path protos/gatekeeper
 
 lint: $(STAMP) ## Are they clean?
 	$(BIN)/ruff check --quiet
