@@ -83,7 +83,7 @@ class AmountBelowHeld(WrongState):
 
 
 class PeriodOver(WrongState):
-    """Reservation {reservation_id!r} counts for {period}, which is over; it can be prolonged, not raised. Reserve anew."""
+    """Reservation {reservation_id!r} counts for {period}, which is over: prolong it, but reserve anew for more."""
 
 
 class CurrencyMismatch(WrongState):
