@@ -25,9 +25,6 @@ class ScopeKind(StrEnum):
     RUN = "RUN"
 
 
-SCOPE_RANK = {kind: rank for rank, kind in enumerate(ScopeKind)}
-
-
 class Enforcement(StrEnum):
     """What happens to a call that the budget has no room for."""
 

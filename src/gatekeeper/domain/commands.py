@@ -14,7 +14,6 @@ from .prices import TokenCounts
 from .reservation import NO_METRICS, Attribution, Metrics, Outcome
 
 TTL_DEFAULT = timedelta(minutes=10)
-TTL_MAX = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
