@@ -10,7 +10,7 @@ import os
 import socket
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -96,6 +96,89 @@ class Settings(BaseSettings):
     )
     drain_timeout_s: float = Field(
         10, ge=0, le=300, description="How long calls under way may take to end when the server stops."
+    )
+    insecure: bool = Field(False, description="Ask nobody for a token. Only on loopback addresses and Unix sockets.")
+    allow_plaintext: bool = Field(
+        False, description="Listen off loopback without TLS: tokens and calls can be read on the way."
+    )
+    token_file: Path | None = Field(
+        None, description="Where the first operator token is put; operator.token in data_dir unless set."
+    )
+    tls_certificate_file: Path | None = Field(
+        None, description="PEM file of the server's certificate chain. With it, every TCP address speaks TLS."
+    )
+    tls_key_file: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    tls_client_ca_file: Path | None = Field(
+        None, description="PEM file of authorities. With it, every TCP client must show a certificate of theirs."
+    )
+    unix_mode: Literal["0600", "0660"] = Field(
+        "0600", description="Mode of Unix sockets: for the server's user, or its group as well."
+    )
+    unix_peers: bool = Field(
+        False,
+        description="Let Unix sockets tell which user calls (uid=…), so that a role can be given to it. Costs a copy.",
+    )
+    tls_reload_interval_s: float = Field(
+        1,
+        ge=0.05,
+        le=3600,
+        description="How often, at most, a new connection looks whether the TLS files have changed.",
+    )
+    audit_key_file: Path | None = Field(
+        None,
+        description="File with the secret that seals the audit trail, the same for every process on a database; "
+        "audit.key in data_dir for the embedded database. Without it, seals need no secret to forge.",
+    )
+    logs_dir: Path = Field(Path("logs"), description="Folder for budget/blocked-executions.md, rotated at 5 MB.")
+    audit_interval_s: float = Field(
+        1, ge=0.05, le=3600, description="How often audit events are chained: how long a new one stands without a link."
+    )
+    server_role: str = Field(
+        "gatekeeper_server", max_length=63, description="PostgreSQL role that `gatekeeper migrate --grant` lets serve."
+    )
+    calls_per_s_max: float = Field(
+        2000,
+        gt=0,
+        le=1_000_000,
+        description="Calls a second of one caller in this process, about half of what it can answer; "
+        "as many at once after a pause.",
+    )
+    open_holds_max: int = Field(
+        100_000, ge=1, le=10_000_000, description="Open holds of an organization: what may expire all at once."
+    )
+    open_holds_per_caller_max: int = Field(
+        20_000,
+        ge=1,
+        le=10_000_000,
+        description="Open holds of one caller, so that it cannot use up the organization's.",
+    )
+    hold_share_percent_max: Amount = Field(
+        Decimal(100),
+        gt=0,
+        le=100,
+        description="Share of an enforced budget's cap that one hold may take. Less keeps one call from blocking all.",
+    )
+    hold_ttl_max_s: int = Field(
+        86_400, ge=1, le=86_400, description="Longest ttl of Reserve and Extend: how long a dead caller holds money."
+    )
+    hold_life_max_s: int = Field(
+        604_800,
+        ge=1,
+        le=31_536_000,
+        description="How long Extend may keep a hold open, counted from Reserve; bounds extensions, but no heartbeat.",
+    )
+    labels_max: int = Field(32, ge=0, le=32, description="Labels of a call; each is kept with every execution.")
+    text_length_max: int = Field(
+        128, ge=1, le=128, description="Characters of an id or name; each is in several rows and indexes."
+    )
+    connections_max: int = Field(
+        10_000, ge=1, le=1_000_000, description="Connections at a time; each takes some 20 kB and a file descriptor."
+    )
+    ping_interval_min_s: float = Field(
+        10, ge=0, le=3600, description="Pings that come faster are answered with GOAWAY after the second strike."
+    )
+    connection_idle_max_s: float = Field(
+        3600, ge=1, le=86_400, description="A connection without a call for so long is closed."
     )
     message_bytes_max: int = Field(
         65_536, ge=1024, le=4_194_304, description="A request's size; the largest valid one is about 45 kB."

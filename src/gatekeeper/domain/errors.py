@@ -8,19 +8,34 @@ each attribute ends up in the metadata of the answer::
     ├── NotFound
     │   ├── OrganizationNotFound
     │   ├── ScopeNotFound
-    │   └── ReservationNotFound
+    │   ├── ReservationNotFound
+    │   └── TokenNotFound
+    ├── Unauthenticated
+    │   ├── TokenMissing
+    │   ├── TokenInvalid
+    │   ├── TokenExpired
+    │   └── TokenRevoked
+    ├── NotPermitted
+    │   ├── RoleInsufficient
+    │   ├── OutOfScope
+    │   └── IdentityUnmapped
     ├── ReservationMismatch
+    ├── TokenExists
     ├── WrongState
     │   ├── AlreadyCommitted
     │   ├── AlreadyReleased
     │   ├── ReservationExpired
     │   ├── AmountBelowHeld
     │   ├── PeriodOver
+    │   ├── HoldTooLarge
+    │   ├── HoldTooLong
     │   ├── CurrencyMismatch
     │   └── UnpricedModel
     ├── ReservationAmbiguous
     ├── EtagMismatch
     ├── QueueFull
+    ├── RateLimited
+    ├── TooManyHolds
     ├── DatabaseUnavailable
     ├── Draining
     └── DeadlineExceeded
@@ -58,8 +73,52 @@ class ReservationNotFound(NotFound):
     """There is no reservation {reservation_id!r}."""
 
 
+class TokenNotFound(NotFound):
+    """There is no token {token!r} in force."""
+
+
+class Unauthenticated(GatekeeperError):
+    """Who calls is not known."""
+
+
+class TokenMissing(Unauthenticated):
+    """No token came with the call. Send `authorization: Bearer <token>`; `gatekeeper token create` makes one."""
+
+
+class TokenInvalid(Unauthenticated):
+    """The token is none of this installation. Send `authorization: Bearer <token>` as it was shown once."""
+
+
+class TokenExpired(Unauthenticated):
+    """The token expired at {expire_time}. An admin makes a new one: `gatekeeper token create`."""
+
+
+class TokenRevoked(Unauthenticated):
+    """The token is revoked. An admin makes a new one: `gatekeeper token create`."""
+
+
+class NotPermitted(GatekeeperError):
+    """The caller may not do this."""
+
+
+class RoleInsufficient(NotPermitted):
+    """{method} takes one of the roles {roles}; this caller is {role}."""
+
+
+class OutOfScope(NotPermitted):
+    """This caller is for {scope} only: set {field} to {id!r}."""
+
+
+class IdentityUnmapped(NotPermitted):
+    """No role is given to {identity!r}. An admin gives it one: `gatekeeper token create --{kind} …`."""
+
+
 class ReservationMismatch(GatekeeperError):
     """Reservation {reservation_id!r} was made with other content. Use a new id for a new call."""
+
+
+class TokenExists(GatekeeperError):
+    """There is a token {token!r} in force. Revoke it first, or choose another name."""
 
 
 class WrongState(GatekeeperError):
@@ -86,6 +145,14 @@ class PeriodOver(WrongState):
     """Reservation {reservation_id!r} counts for {period}, which is over: prolong it, but reserve anew for more."""
 
 
+class HoldTooLarge(WrongState):
+    """{amount} is more than the {percent} % of the {budget} that one hold may take, {most}."""
+
+
+class HoldTooLong(WrongState):
+    """Reservation {reservation_id!r} may be held until {latest} at most. Commit or release it, and reserve anew."""
+
+
 class CurrencyMismatch(WrongState):
     """{organization!r} keeps its books in {currency}, not in {given}."""
 
@@ -104,6 +171,14 @@ class EtagMismatch(GatekeeperError):
 
 class QueueFull(GatekeeperError):
     """Too many calls wait. Try again with the same ids a little later."""
+
+
+class RateLimited(GatekeeperError):
+    """This caller makes more than {rate} calls a second. Try again with the same ids a little later."""
+
+
+class TooManyHolds(GatekeeperError):
+    """{whose} has {most} open holds, as many as it may. Commit or release what is done, or wait until some expire."""
 
 
 class DatabaseUnavailable(GatekeeperError):

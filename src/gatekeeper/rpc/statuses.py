@@ -32,6 +32,15 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
     errors.OrganizationNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_ORGANIZATION_NOT_FOUND),
     errors.ScopeNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_SCOPE_NOT_FOUND),
     errors.ReservationNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_RESERVATION_NOT_FOUND),
+    errors.TokenNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_TOKEN_NOT_FOUND),
+    errors.TokenMissing: Status(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_MISSING),
+    errors.TokenInvalid: Status(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_INVALID),
+    errors.TokenExpired: Status(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_EXPIRED),
+    errors.TokenRevoked: Status(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_REVOKED),
+    errors.RoleInsufficient: Status(grpc.StatusCode.PERMISSION_DENIED, ErrorReason.ERROR_REASON_ROLE_INSUFFICIENT),
+    errors.OutOfScope: Status(grpc.StatusCode.PERMISSION_DENIED, ErrorReason.ERROR_REASON_OUT_OF_SCOPE),
+    errors.IdentityUnmapped: Status(grpc.StatusCode.PERMISSION_DENIED, ErrorReason.ERROR_REASON_IDENTITY_UNMAPPED),
+    errors.TokenExists: Status(grpc.StatusCode.ALREADY_EXISTS, ErrorReason.ERROR_REASON_TOKEN_EXISTS),
     errors.ReservationMismatch: Status(grpc.StatusCode.ALREADY_EXISTS, ErrorReason.ERROR_REASON_RESERVATION_MISMATCH),
     errors.AlreadyCommitted: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_ALREADY_COMMITTED),
     errors.AlreadyReleased: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_ALREADY_RELEASED),
@@ -40,6 +49,8 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
     ),
     errors.AmountBelowHeld: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_AMOUNT_BELOW_HELD),
     errors.PeriodOver: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_PERIOD_OVER),
+    errors.HoldTooLarge: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_HOLD_TOO_LARGE),
+    errors.HoldTooLong: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_HOLD_TOO_LONG),
     errors.CurrencyMismatch: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_CURRENCY_MISMATCH),
     errors.UnpricedModel: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_UNPRICED_MODEL),
     errors.ReservationAmbiguous: Status(
@@ -47,6 +58,8 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
     ),
     errors.EtagMismatch: Status(grpc.StatusCode.ABORTED, ErrorReason.ERROR_REASON_ETAG_MISMATCH),
     errors.QueueFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL, 100),
+    errors.RateLimited: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED, 250),
+    errors.TooManyHolds: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_HOLDS, 1000),
     errors.DatabaseUnavailable: Status(
         grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, 1000
     ),

@@ -64,6 +64,10 @@ def _attribution() -> list[Column[str]]:
     return [_text(name) for name in ("department", "campaign", "agent", "run", "agent_type", "task", "model")]
 
 
+def _who() -> list[Column[str]]:
+    return [_text(name) for name in ("caller", "actor", "actor_role", "peer")]
+
+
 def _labels() -> Column[Any]:
     return Column("labels", JSONB, nullable=False, server_default=text("'{}'"))
 
@@ -149,6 +153,7 @@ reservations = Table(
     _instant("ended_at", nullable=True),
     _text("ended_by"),
     Column("owner", Text, nullable=False),
+    _text("caller"),
     Column("request_digest", LargeBinary, nullable=False),
     Column("commit_digest", LargeBinary, nullable=False, server_default=text("''")),
     _text("price_version"),
@@ -265,7 +270,11 @@ denials = Table(
     _money("shortfall"),
     _instant("headroom_at", nullable=True),
     _instant("denied_at"),
+    *_who(),
+    # Without a seal are only denials that are older than the audit trail.
+    Column("seal", LargeBinary),
     PrimaryKeyConstraint("organization", "denial_id"),
+    CheckConstraint("seal IS NOT NULL", name="sealed"),
     CheckConstraint(
         "reason IN ('UNPRICED_MODEL', 'BUDGET_FROZEN', 'OUT_OF_BUDGET', 'HEADROOM_HELD')", name="reason_known"
     ),
@@ -283,4 +292,117 @@ price_books = Table(
     Column("sequence", BigInteger, Identity(always=True), nullable=False),
     PrimaryKeyConstraint("organization", "version"),
     comment="Price books by version; those with an empty organization are for everyone, the newest in force.",
+)
+
+open_holds = Table(
+    "open_holds",
+    metadata,
+    Column("organization", Text),
+    Column("caller", Text),
+    Column("holds", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization", "caller"),
+    CheckConstraint("holds >= 0", name="holds_not_negative"),
+    comment="How many holds are open: of each caller, and of all (caller empty).",
+    postgresql_with={"fillfactor": 50},
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("organization", Text),
+    Column("token_id", Text),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("scope_kind", Text),
+    Column("scope_id", Text),
+    _text("identity"),
+    Column("digest", LargeBinary, nullable=False),
+    _instant("created_at", server_default=func.now()),
+    _text("created_by"),
+    _instant("expires_at", nullable=True),
+    _instant("revoked_at", nullable=True),
+    Column("revision", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization", "token_id"),
+    CheckConstraint("name <> ''", name="named"),
+    CheckConstraint("role IN ('AGENT', 'VIEWER', 'ADMIN', 'OPERATOR')", name="role_known"),
+    CheckConstraint("(role = 'OPERATOR') = (organization = '')", name="only_operators_have_all"),
+    CheckConstraint("(scope_kind IS NULL) = (scope_id IS NULL)", name="scope_whole"),
+    CheckConstraint(
+        "scope_kind IS NULL OR (role = 'AGENT' AND scope_kind IN ('CAMPAIGN', 'AGENT') AND scope_id <> '')",
+        name="only_agents_are_narrowed",
+    ),
+    CheckConstraint("octet_length(digest) = 32", name="digest_is_sha_256"),
+    comment="Who may call. Rows are never deleted; their revision is set by a trigger, in the order of commits.",
+)
+Index("tokens_revision_idx", tokens.c.revision)
+Index("tokens_name_idx", tokens.c.organization, tokens.c.name, unique=True, postgresql_where=text("revoked_at IS NULL"))
+Index("tokens_digest_idx", tokens.c.digest, unique=True, postgresql_where=text("revoked_at IS NULL"))
+
+token_revisions = Table(
+    "token_revisions",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("revision", BigInteger, nullable=False),
+    CheckConstraint("only", name="one_row"),
+    comment="The newest revision of a token. Its row lock puts changes of tokens one after another.",
+)
+
+token_uses = Table(
+    "token_uses",
+    metadata,
+    Column("organization", Text),
+    Column("token_id", Text),
+    _instant("last_used_at"),
+    PrimaryKeyConstraint("organization", "token_id"),
+    comment="When tokens were last used, within some seconds.",
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("organization", Text),
+    Column("event_id", BigInteger, Identity(always=True)),
+    Column("action", Text, nullable=False),
+    _instant("occurred_at"),
+    *_who(),
+    Column("subject", Text, nullable=False),
+    # Text, not JSONB: a seal is about these very characters.
+    Column("before", Text),
+    Column("after", Text),
+    _text("reason"),
+    Column("seal", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("organization", "event_id"),
+    comment="Every change: who, from where, when, what before and after, why. An empty organization: the installation.",
+)
+Index("audit_events_newest_idx", audit_events.c.organization, audit_events.c.occurred_at, audit_events.c.event_id)
+
+audit_chain = Table(
+    "audit_chain",
+    metadata,
+    Column("organization", Text),
+    Column("sequence", BigInteger),
+    Column("source", Text, nullable=False),
+    Column("source_id", BigInteger, nullable=False),
+    Column("link", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("organization", "sequence"),
+    CheckConstraint("sequence > 0", name="sequence_from_1"),
+    CheckConstraint("source IN ('EVENT', 'DENIAL')", name="source_known"),
+    CheckConstraint("octet_length(link) = 32", name="link_is_sha_256"),
+    comment="The order of audit events and denials; each link is the hash of the one before it and of a row's seal.",
+)
+Index(
+    "audit_chain_source_idx",
+    audit_chain.c.organization,
+    audit_chain.c.source,
+    audit_chain.c.source_id,
+    unique=True,
+)
+
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("organization", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("link", LargeBinary, nullable=False),
+    comment="The last link of each chain. Whoever chains locks the row.",
 )

@@ -43,6 +43,19 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 17
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 18
     ERROR_REASON_PERIOD_OVER: _ErrorReason.ValueType  # 19
+    ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 20
+    ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 21
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 22
+    ERROR_REASON_TOKEN_REVOKED: _ErrorReason.ValueType  # 23
+    ERROR_REASON_ROLE_INSUFFICIENT: _ErrorReason.ValueType  # 24
+    ERROR_REASON_OUT_OF_SCOPE: _ErrorReason.ValueType  # 25
+    ERROR_REASON_IDENTITY_UNMAPPED: _ErrorReason.ValueType  # 26
+    ERROR_REASON_TOKEN_NOT_FOUND: _ErrorReason.ValueType  # 27
+    ERROR_REASON_TOKEN_EXISTS: _ErrorReason.ValueType  # 28
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 29
+    ERROR_REASON_TOO_MANY_HOLDS: _ErrorReason.ValueType  # 30
+    ERROR_REASON_HOLD_TOO_LARGE: _ErrorReason.ValueType  # 31
+    ERROR_REASON_HOLD_TOO_LONG: _ErrorReason.ValueType  # 32
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper): ...
 
@@ -66,4 +79,17 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 17
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
 ERROR_REASON_PERIOD_OVER: ErrorReason.ValueType  # 19
+ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 20
+ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 21
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 22
+ERROR_REASON_TOKEN_REVOKED: ErrorReason.ValueType  # 23
+ERROR_REASON_ROLE_INSUFFICIENT: ErrorReason.ValueType  # 24
+ERROR_REASON_OUT_OF_SCOPE: ErrorReason.ValueType  # 25
+ERROR_REASON_IDENTITY_UNMAPPED: ErrorReason.ValueType  # 26
+ERROR_REASON_TOKEN_NOT_FOUND: ErrorReason.ValueType  # 27
+ERROR_REASON_TOKEN_EXISTS: ErrorReason.ValueType  # 28
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 29
+ERROR_REASON_TOO_MANY_HOLDS: ErrorReason.ValueType  # 30
+ERROR_REASON_HOLD_TOO_LARGE: ErrorReason.ValueType  # 31
+ERROR_REASON_HOLD_TOO_LONG: ErrorReason.ValueType  # 32
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

@@ -6,11 +6,13 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import gatekeeper_client.v1.audit_pb2
 import gatekeeper_client.v1.budget_pb2
 import gatekeeper_client.v1.reservation_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import sys
 import typing
 
@@ -182,3 +184,58 @@ class ListExecutionsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["executions", b"executions", "next_page_token", b"next_page_token"]) -> None: ...
 
 Global___ListExecutionsResponse: typing_extensions.TypeAlias = ListExecutionsResponse
+
+@typing.final
+class ListAuditEventsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    ACTION_FIELD_NUMBER: builtins.int
+    ACTOR_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    action: gatekeeper_client.v1.audit_pb2.AuditAction.ValueType
+    actor: builtins.str
+    page_size: builtins.int
+    page_token: builtins.str
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        action: gatekeeper_client.v1.audit_pb2.AuditAction.ValueType = ...,
+        actor: builtins.str = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "actor", b"actor", "end_time", b"end_time", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]) -> None: ...
+
+Global___ListAuditEventsRequest: typing_extensions.TypeAlias = ListAuditEventsRequest
+
+@typing.final
+class ListAuditEventsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AUDIT_EVENTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def audit_events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.audit_pb2.AuditEvent]: ...
+    def __init__(
+        self,
+        *,
+        audit_events: collections.abc.Iterable[gatekeeper_client.v1.audit_pb2.AuditEvent] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["audit_events", b"audit_events", "next_page_token", b"next_page_token"]) -> None: ...
+
+Global___ListAuditEventsResponse: typing_extensions.TypeAlias = ListAuditEventsResponse

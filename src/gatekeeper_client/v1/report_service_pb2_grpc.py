@@ -50,6 +50,11 @@ class ReportServiceStub(object):
                 request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListExecutionsRequest.SerializeToString,
                 response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListExecutionsResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/ListAuditEvents',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
 
 
 class ReportServiceServicer(object):
@@ -73,6 +78,12 @@ class ReportServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEvents(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReportServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -90,6 +101,11 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.ListExecutions,
                     request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListExecutionsRequest.FromString,
                     response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListExecutionsResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -173,6 +189,33 @@ class ReportService(object):
             '/gatekeeper.v1.ReportService/ListExecutions',
             gatekeeper_dot_v1_dot_report__service__pb2.ListExecutionsRequest.SerializeToString,
             gatekeeper_dot_v1_dot_report__service__pb2.ListExecutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/ListAuditEvents',
+            gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

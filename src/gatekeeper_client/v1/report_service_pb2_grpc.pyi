@@ -74,7 +74,23 @@ _ReportServiceListExecutionsType = typing_extensions.TypeVar(
     ],
 )
 
-class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportServiceListReservationsType, _ReportServiceListExecutionsType]):
+_ReportServiceListAuditEventsType = typing_extensions.TypeVar(
+    '_ReportServiceListAuditEventsType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
+    ],
+)
+
+class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportServiceListReservationsType, _ReportServiceListExecutionsType, _ReportServiceListAuditEventsType]):
     @typing.overload
     def __init__(self: ReportServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -88,6 +104,10 @@ class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportSer
         grpc.UnaryUnaryMultiCallable[
             gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
             gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
+            gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -105,6 +125,10 @@ class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportSer
             gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
             gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
+            gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     ListBudgets: _ReportServiceListBudgetsType
@@ -112,6 +136,8 @@ class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportSer
     ListReservations: _ReportServiceListReservationsType
 
     ListExecutions: _ReportServiceListExecutionsType
+
+    ListAuditEvents: _ReportServiceListAuditEventsType
 
 ReportServiceAsyncStub: typing_extensions.TypeAlias = ReportServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -125,6 +151,10 @@ ReportServiceAsyncStub: typing_extensions.TypeAlias = ReportServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
         gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
     ],
 ]
 
@@ -149,5 +179,12 @@ class ReportServiceServicer(metaclass=abc.ABCMeta):
         request: gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
         context: _ServicerContext,
     ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse]]: ...
+
+    @abc.abstractmethod
+    def ListAuditEvents(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse]]: ...
 
 def add_ReportServiceServicer_to_server(servicer: ReportServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
