@@ -118,7 +118,7 @@ class Bench:
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=environment(), cwd=ROOT, process_group=0
+                command, stdout=output, stderr=output, env=self.served(), cwd=ROOT, process_group=0
             )
             try:
                 yield process
@@ -127,6 +127,10 @@ class Bench:
                 raise ServerFailedError("\n".join([f"{name}: {error!r}", *tail])) from error
             finally:
                 stop(process)
+
+    def served(self) -> dict[str, str]:
+        """Return the environment of a server that asks nobody for a token, and keeps its logs in `folder`."""
+        return environment() | {"GATEKEEPER_INSECURE": "1", "GATEKEEPER_LOGS_DIR": str(self.folder / "logs")}
 
     def open_budgets(self, port: int, process: subprocess.Popen[bytes]) -> None:
         """Wait until the server takes calls; set caps on the organization and its campaign."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -23,12 +24,25 @@ import psycopg
 import pytest
 
 from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings
+from gatekeeper.storage.grants import SERVER_ROLE
 
 # Durability is tested where a test asks for a server of its own; everywhere else its price is saved.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
 TRACE = Path(__file__).parents[2] / "shared" / "data" / "claude_code_calls" / "claude_code_calls.csv.gz"
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
+# What servers of this worker log in with. It stays, for several of them share a PostgreSQL.
+SERVER_PASSWORD = secrets.token_urlsafe()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the servers, tokens and data of whoever runs the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("GATEKEEPER_", "BILLING_API_URL"))]:
+            patch.delenv(name)
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +57,20 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def template(postgres: EmbeddedPostgres) -> str:
-    """Return the name of a database with schema and price book, to copy from."""
+    """Return the name of a database with schema, price book and grants, to copy from."""
+    name = "template_gatekeeper"
+    prepare_template(postgres, name)
+    return name
+
+
+def prepare_template(server: EmbeddedPostgres, name: str) -> None:
+    """Make a database to copy from, and the role that servers have on its copies."""
     from gatekeeper.services import setup
 
-    name = "template_gatekeeper"
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    asyncio.run(setup.prepare(url_of(postgres, name)))
-    return name
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {SERVER_ROLE} LOGIN PASSWORD '{SERVER_PASSWORD}'".encode())
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    asyncio.run(setup.prepare(url_of(server, name), server_role=SERVER_ROLE))
 
 
 @pytest.fixture
@@ -78,6 +98,13 @@ def url_of(server: EmbeddedPostgres, database: str) -> str:
     return urlunsplit(urlsplit(server.dsn)._replace(path=f"/{database}"))
 
 
+def served_url(url: str) -> str:
+    """Return the URL of a superuser's database as servers get it: as their role, which owns nothing."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{SERVER_ROLE}:{SERVER_PASSWORD}@{place}"))
+
+
 @dataclass(kw_only=True)
 class Server:
     """A `gatekeeper serve` process."""
@@ -99,6 +126,12 @@ class Server:
 ServerFactory = Callable[..., Server]
 
 
+def server_environment(folder: Path, **environment: str) -> dict[str, str]:
+    """Return the environment of a server that asks nobody for a token, unless told, and writes into `folder`."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
+    return clean | {"GATEKEEPER_INSECURE": "1", "GATEKEEPER_LOGS_DIR": str(folder)} | environment
+
+
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[ServerFactory]:
     """Return what starts server processes, which end with the test."""
@@ -108,10 +141,14 @@ def start_server(tmp_path: Path) -> Iterator[ServerFactory]:
         log = (tmp_path / f"server-{len(started)}.log").open("w")
         command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", *arguments]
         if database_url is not None:
-            command += ["--database-url", database_url]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
+            command += ["--database-url", served_url(database_url)]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env=clean | environment, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=server_environment(tmp_path / f"logs-{len(started)}", **environment),
+            start_new_session=True,
         )
         log.close()
         server = Server(process=process, address=_address(process, log.name))

@@ -97,10 +97,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "token_revisions",
-        sa.Column("only", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("is_only", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("only", name=op.f("token_revisions_one_row")),
-        sa.PrimaryKeyConstraint("only", name=op.f("token_revisions_pkey")),
+        sa.CheckConstraint("is_only", name=op.f("token_revisions_one_row")),
+        sa.PrimaryKeyConstraint("is_only", name=op.f("token_revisions_pkey")),
         comment="The newest revision of a token. Its row lock puts changes of tokens one after another.",
     )
     op.create_table(
@@ -159,7 +159,6 @@ def upgrade() -> None:
     op.execute(
         "INSERT INTO open_holds SELECT organization, '', count(*) FROM reservations WHERE state = 'HELD' GROUP BY 1"
     )
-    op.execute("ALTER TABLE denials ADD CONSTRAINT denials_sealed CHECK (seal IS NOT NULL) NOT VALID")
     op.execute(REVISE)
     op.execute(APPEND_ONLY)
     for table in WRITTEN_ONCE:

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import structlog
 
+from gatekeeper.database import audit_key_file, open_database, token_file
+from gatekeeper.domain.access import Actor, Caller, Role
+from gatekeeper.domain.audit import AuditKey
+from gatekeeper.domain.open_holds import HoldLimits
+from gatekeeper.rpc.admin import AdminServicer
+from gatekeeper.rpc.authentication import Authentication
+from gatekeeper.rpc.boundary import Boundary
+from gatekeeper.rpc.call_rates import CallRates
 from gatekeeper.rpc.gatekeeper import GatekeeperServicer
 from gatekeeper.rpc.health import Health
+from gatekeeper.rpc.listen import listening, transport_of
+from gatekeeper.rpc.peers import Peers
 from gatekeeper.rpc.reports import ReportServicer
-from gatekeeper.rpc.server import SERVICES, build_server, listen
-from gatekeeper.services import setup, upkeep
+from gatekeeper.rpc.request_limits import RequestLimits
+from gatekeeper.rpc.server import SERVICES, build_server
+from gatekeeper.rpc.validation import Validator
+from gatekeeper.services import audit_keys, setup, tokens, upkeep
+from gatekeeper.services.audit_chain import chain_forever
+from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.batch import Rules
+from gatekeeper.services.blocked_log import BlockedLog
 from gatekeeper.services.budgets import Budgets
+from gatekeeper.services.callers import Callers
 from gatekeeper.services.gate import Gate, GateLimits
 from gatekeeper.services.prices import Prices
 from gatekeeper.services.reports import Reports
@@ -30,9 +49,12 @@ GARBAGE_THRESHOLD = 20_000
 
 log = structlog.get_logger(__name__)
 
-# Connections of what the server does by itself: one to sweep, one to probe.
-UPKEEP_POOL = 2
-# How long a sweep or a probe may take to end when the server stops.
+# Connections of what the server does by itself: one each to sweep, to probe, to know its callers, and to chain.
+UPKEEP_POOL = 4
+# How often it is looked whether callers were added or revoked, and how often their last use is written down.
+CALLERS_INTERVAL_S = 1
+USES_INTERVAL_S = 5
+# How long what the server does by itself may take to end when it stops.
 STOP_PATIENCE_S = 1
 # How long calls are refused before gRPC stops: it would turn them away as CANCELLED, which says nothing and which no
 # client repeats by itself.
@@ -41,10 +63,29 @@ REFUSING_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A server that serves: where it listens, and on which database."""
+    """A server that serves: where it listens, on which database, and whether it asks for tokens.
+
+    `token_file` holds an operator's token, where there is such a file.
+    """
 
     addresses: Sequence[str]
     embedded: bool
+    secured: bool
+    token_file: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What calls are answered by. Without `callers`, nobody is asked for a token."""
+
+    gate: Gate
+    hot: Pool
+    reads: Pool
+    own: Pool
+    prices: Prices
+    health: Health
+    callers: Callers | None
+    audit_key: AuditKey
 
 
 async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Running], None]) -> None:
@@ -54,52 +95,50 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Runnin
     """
     async with AsyncExitStack() as stack:
         database_url = await stack.enter_async_context(open_database(settings))
-        hot = await stack.enter_async_context(
-            open_pool(database_url, name="gate", size_max=settings.pool_max, hot=True)
-        )
-        reads = await stack.enter_async_context(
-            open_pool(database_url, name="reads", size_max=settings.report_pool_max, hot=False)
-        )
-        # Sweeps and probes have connections of their own: reports that take long must not look like a database away.
-        own = await stack.enter_async_context(open_pool(database_url, name="upkeep", size_max=UPKEEP_POOL, hot=False))
-        prices = Prices()
-        await _require(own, prices)
-        gate = _gate(settings, hot, prices)
-        health = Health(SERVICES)
-        addresses = await stack.enter_async_context(_listening(settings, gate, hot, reads, health))
-        probe = partial(upkeep.probe, gate, own, prices, served=(hot, reads))
-        await stack.enter_async_context(_upkeep(settings, gate, own, probe, health))
+        parts = await _open_parts(settings, database_url, stack)
+        operators = await _first_operator(settings, parts)
+        if parts.callers is not None:
+            await parts.callers.refresh()
+        addresses = await stack.enter_async_context(_listening(settings, parts))
+        await stack.enter_async_context(_upkeep(settings, parts))
         # What was made so far stays; looking through it again and again for garbage costs two per cent of every call.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GARBAGE_THRESHOLD)
-        ready(Running(addresses=addresses, embedded=settings.database_url is None))
+        embedded, secured = settings.database_url is None, parts.callers is not None
+        ready(Running(addresses=addresses, embedded=embedded, secured=secured, token_file=operators))
         await stop.wait()
         log.info("server.draining")
-        await health.withdraw()
+        await parts.health.withdraw()
         await asyncio.sleep(settings.drain_delay_s)
-        health.draining = True
+        parts.health.draining = True
         await asyncio.sleep(REFUSING_S)
 
 
-@asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[str]:
-    """Yield the URL of the database: the given one, or the embedded one, which is started and made ready."""
-    if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
-        return
-    from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings, default_data_dir
-
-    embedded = EmbeddedPostgres(
-        EmbeddedSettings(data_dir=settings.data_dir or default_data_dir(), pg_bin=settings.pg_bin)
+async def _open_parts(settings: Settings, database_url: str, stack: AsyncExitStack) -> Parts:
+    pools = [
+        await stack.enter_async_context(open_pool(database_url, name=name, size_max=size_max, hot=hot))
+        for name, size_max, hot in (
+            ("gate", settings.pool_max, True),
+            ("reads", settings.report_pool_max, False),
+            # Upkeep has connections of its own: reports that take long must not look like a database away.
+            ("upkeep", UPKEEP_POOL, False),
+        )
+    ]
+    hot, reads, own = pools
+    prices = Prices()
+    await _require(own, prices)
+    audit_key = audit_keys.load(audit_key_file(settings), create=True)
+    return Parts(
+        gate=_gate(settings, hot, prices, audit_key),
+        hot=hot,
+        reads=reads,
+        own=own,
+        prices=prices,
+        health=Health(SERVICES),
+        callers=None if settings.insecure else Callers(own),
+        audit_key=audit_key,
     )
-    await asyncio.to_thread(embedded.start)
-    try:
-        if not await setup.is_ready(embedded.dsn):
-            await setup.prepare(embedded.dsn)
-        yield embedded.dsn
-    finally:
-        await asyncio.to_thread(embedded.stop)
 
 
 async def _require(pool: Pool, prices: Prices) -> None:
@@ -108,14 +147,34 @@ async def _require(pool: Pool, prices: Prices) -> None:
         async with pool.connection() as connection:
             await schema.require_current(connection)
             await prices.refresh(connection)
+            if excess := await setup.role_excess(connection):
+                log.warning("database.role_excessive", role_may=excess)
 
 
-def _gate(settings: Settings, hot: Pool, prices: Prices) -> Gate:
+async def _first_operator(settings: Settings, parts: Parts) -> Path | None:
+    """Make the first operator token on the embedded database; return the file that holds it, if there is one."""
+    if settings.insecure:
+        return None
+    path = token_file(settings)
+    if settings.database_url is None:
+        actor = Actor(Caller(caller_id="", name="gatekeeper serve", role=Role.OPERATOR), "")
+        await tokens.ensure_operator(parts.own, path, actor, parts.audit_key)
+    return path if path.exists() else None
+
+
+def _gate(settings: Settings, hot: Pool, prices: Prices, audit_key: AuditKey) -> Gate:
     rules = Rules(
         owner=settings.instance,
         monthly_budget=settings.monthly_budget,
         auto_provision=settings.auto_provision,
         prices=prices,
+        holds=HoldLimits(
+            open_max=settings.open_holds_max,
+            open_per_caller_max=settings.open_holds_per_caller_max,
+            share_percent_max=settings.hold_share_percent_max,
+            life_max=timedelta(seconds=settings.hold_life_max_s),
+        ),
+        audit_key=audit_key,
     )
     limits = GateLimits(
         batch_max=settings.batch_max,
@@ -128,53 +187,87 @@ def _gate(settings: Settings, hot: Pool, prices: Prices) -> Gate:
 
 
 @asynccontextmanager
-async def _listening(
-    settings: Settings, gate: Gate, hot: Pool, reads: Pool, health: Health
-) -> AsyncIterator[Sequence[str]]:
+async def _listening(settings: Settings, parts: Parts) -> AsyncIterator[Sequence[str]]:
     """Answer calls; at the end let those under way finish."""
     budgets = Budgets(
-        reads=reads, writes=hot, monthly_budget=settings.monthly_budget, auto_provision=settings.auto_provision
+        reads=parts.reads,
+        writes=parts.hot,
+        monthly_budget=settings.monthly_budget,
+        auto_provision=settings.auto_provision,
+        audit_key=parts.audit_key,
     )
+    peers = Peers()
     server = build_server(
-        GatekeeperServicer(gate, budgets),
-        ReportServicer(Reports(reads), budgets),
-        health,
-        health,
+        GatekeeperServicer(parts.gate, budgets, ttl_max=timedelta(seconds=settings.hold_ttl_max_s)),
+        ReportServicer(Reports(parts.reads), budgets, AuditTrail(parts.reads)),
+        AdminServicer(reads=parts.reads, writes=parts.hot, audit_key=parts.audit_key),
+        parts.health,
+        _boundary(settings, parts, peers),
         message_bytes_max=settings.message_bytes_max,
         concurrent_streams_max=settings.concurrent_streams_max,
+        connections_max=settings.connections_max,
+        ping_interval_min_s=settings.ping_interval_min_s,
+        connection_idle_max_s=settings.connection_idle_max_s,
     )
-    addresses = [listen(server, address) for address in settings.listen]
-    await server.start()
-    try:
-        yield addresses
-    finally:
-        await server.stop(settings.drain_timeout_s)
-        await gate.drain()
+    async with listening(server, settings.listen, transport_of(settings), peers) as addresses:
+        await server.start()
+        try:
+            yield addresses
+        finally:
+            await server.stop(settings.drain_timeout_s)
+            await parts.gate.drain()
+
+
+def _boundary(settings: Settings, parts: Parts, peers: Peers) -> Boundary:
+    return Boundary(
+        admission=parts.health,
+        authentication=Authentication(parts.callers, peers.identities),
+        rates=None if settings.insecure else CallRates(settings.calls_per_s_max),
+        limits=RequestLimits(
+            text_length_max=settings.text_length_max,
+            labels_max=settings.labels_max,
+            ttl_max_s=settings.hold_ttl_max_s,
+        ),
+        validator=Validator(),
+    )
 
 
 @asynccontextmanager
-async def _upkeep(
-    settings: Settings, gate: Gate, own: Pool, probe: Callable[[], Awaitable[dict[str, bool]]], health: Health
-) -> AsyncIterator[None]:
-    """Keep sweeping and probing while the server runs."""
-    await health.report(await probe())
+async def _upkeep(settings: Settings, parts: Parts) -> AsyncIterator[None]:
+    """Keep doing what the server does by itself while it runs."""
+    probe = partial(upkeep.probe, parts.gate, parts.own, parts.prices, served=(parts.hot, parts.reads))
+    await parts.health.report(await probe())
     async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(upkeep.sweep_forever(gate, own, settings.sweep_interval_s)),
-            group.create_task(
-                upkeep.probe_forever(
-                    gate,
-                    probe,
-                    health.report,
-                    interval_s=settings.probe_interval_s,
-                    timeout_s=settings.stalled_after_s,
-                )
-            ),
-        ]
+        tasks = [group.create_task(work) for work in _works(settings, parts, probe)]
         try:
             yield
         finally:
             await _cancel(tasks)
+            if parts.callers is not None:
+                await parts.callers.write_uses()
+
+
+def _works(
+    settings: Settings, parts: Parts, probe: Callable[[], Awaitable[dict[str, bool]]]
+) -> list[Coroutine[Any, Any, None]]:
+    """Return what the server does by itself, each without an end."""
+    works = [
+        upkeep.sweep_forever(parts.gate, parts.own, settings.sweep_interval_s),
+        upkeep.probe_forever(
+            parts.gate,
+            probe,
+            parts.health.report,
+            interval_s=settings.probe_interval_s,
+            timeout_s=settings.stalled_after_s,
+        ),
+        chain_forever(parts.own, parts.audit_key, BlockedLog(settings.logs_dir).write, settings.audit_interval_s),
+    ]
+    if parts.callers is not None:
+        works += [
+            upkeep.keep_doing("callers.refresh_failed", parts.callers.refresh, CALLERS_INTERVAL_S),
+            upkeep.keep_doing("callers.uses_failed", parts.callers.write_uses, USES_INTERVAL_S),
+        ]
+    return works
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

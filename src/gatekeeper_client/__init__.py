@@ -13,6 +13,7 @@
 """
 
 from gatekeeper_client.aio import AsyncClient, AsyncHold
+from gatekeeper_client.credentials import tls_credentials
 from gatekeeper_client.errors import (
     BudgetDenied,
     Conflict,
@@ -21,6 +22,8 @@ from gatekeeper_client.errors import (
     InvalidRequest,
     NotFound,
     Overloaded,
+    PermissionDenied,
+    Unauthenticated,
     Unauthorized,
     Unavailable,
 )
@@ -44,12 +47,15 @@ __all__ = [
     "InvalidRequest",
     "NotFound",
     "Overloaded",
+    "PermissionDenied",
     "Scope",
     "TokenEstimate",
     "TokenUsage",
+    "Unauthenticated",
     "Unauthorized",
     "Unavailable",
     "from_money",
     "new_reservation_id",
+    "tls_credentials",
     "to_money",
 ]

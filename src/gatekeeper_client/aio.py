@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, Unpack
 import grpc
 import grpc.aio
 
-from gatekeeper_client.channel import OPTIONS, TIMEOUT_S_DEFAULT, address_of, bearer
+from gatekeeper_client.channel import TIMEOUT_S_DEFAULT, route_to
+from gatekeeper_client.credentials import bearer, token_of
 from gatekeeper_client.errors import BudgetDenied, from_rpc_error
 from gatekeeper_client.fields import commit_request, reserve_request, turn, wire
 from gatekeeper_client.money import from_money
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 
     from gatekeeper_client import fields
+    from gatekeeper_client.channel import Route
+    from gatekeeper_client.v1.audit_pb2 import AuditEvent
     from gatekeeper_client.v1.budget_pb2 import Budget
     from gatekeeper_client.v1.reservation_pb2 import Execution, Reservation
 
@@ -116,8 +119,10 @@ class Reserving:
 class AsyncClient:
     """Asks a gatekeeper over one channel; opened and closed inside the event loop that uses it.
 
-    `target` is `host:port`, `http://host:port` or `unix:PATH`; else BILLING_API_URL, else 127.0.0.1:50051. `timeout_s`
-    is the deadline of a call with its retries. `token` goes with every call. `channel` serves instead of a new one.
+    `target` is `host:port`, `http(s)://host:port` or `unix:PATH`; else BILLING_API_URL, else 127.0.0.1:50051.
+    `timeout_s` is the deadline of a call with its retries. `token` goes with every call; else GATEKEEPER_TOKEN, else
+    what is in GATEKEEPER_TOKEN_FILE. It leaves this machine in the clear only if `allow_plaintext`. `credentials` make
+    the channel a TLS one, as do https and GATEKEEPER_CA_FILE. `channel` serves instead, with the given token only.
     Every method raises GatekeeperError where there is no verdict, TypeError or ValueError for bad arguments.
     """
 
@@ -128,15 +133,19 @@ class AsyncClient:
         timeout_s: float = TIMEOUT_S_DEFAULT,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
+        allow_plaintext: bool = False,
         channel: grpc.aio.Channel | None = None,
     ) -> None:
         """Open the channel; nothing is sent yet. Raises RuntimeError outside an event loop."""
         asyncio.get_running_loop()
-        self._channel = channel or _open(address_of(target, secure=credentials is not None), credentials)
+        if channel is None:
+            route = route_to(target, credentials=credentials, token=token, allow_plaintext=allow_plaintext)
+            self._channel, self._metadata = _open(route), route.metadata
+        else:
+            self._channel, self._metadata = channel, bearer(token_of(token or ""))
         self._gate = GatekeeperServiceStub(self._channel)
         self._report = ReportServiceStub(self._channel)
         self._timeout_s = timeout_s
-        self._metadata = bearer(token)
 
     def reserve(self, organization: str, **hold: Unpack[fields.Reserve]) -> Reserving:
         """Hold `amount`, or what `tokens` cost at most, in every budget that the call falls under, or in none.
@@ -190,6 +199,11 @@ class AsyncClient:
         request = report.ListExecutionsRequest(organization=organization, **wire(which))
         return self._pages(self._report.ListExecutions, request, which, lambda page: page.executions)
 
+    def list_audit_events(self, organization: str, **which: Unpack[fields.AuditEvents]) -> AsyncIterator[AuditEvent]:
+        """Iterate over the audit trail, newest first; over the installation's own for an empty organization."""
+        request = report.ListAuditEventsRequest(organization=organization, **wire(which))
+        return self._pages(self._report.ListAuditEvents, request, which, lambda page: page.audit_events)
+
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
         await self._channel.close()
@@ -228,7 +242,7 @@ class AsyncClient:
             raise from_rpc_error(error) from error
 
 
-def _open(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    if credentials is None:
-        return grpc.aio.insecure_channel(address, options=OPTIONS)
-    return grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+def _open(route: Route) -> grpc.aio.Channel:
+    if route.credentials is None:
+        return grpc.aio.insecure_channel(route.address, options=route.options)
+    return grpc.aio.secure_channel(route.address, route.credentials, options=route.options)

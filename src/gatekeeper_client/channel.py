@@ -1,15 +1,30 @@
-"""Where is the server, and how hard is it tried? Address, retries and keepalive of both clients' one channel."""
+"""Where is the server, and how hard is it tried? Address, route, retries and keepalive of both clients' one channel."""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import Final
+import re
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+from gatekeeper_client.credentials import bearer, tls_credentials, tls_files, token_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import grpc
+
+    from gatekeeper_client.credentials import File
 
 TARGET_DEFAULT: Final = "127.0.0.1:50051"
 TIMEOUT_S_DEFAULT: Final = 10.0
-SCHEMES: Final = ("http", "grpc", "https", "grpcs")
+SECURE_SCHEMES: Final = ("https", "grpcs")
+SCHEMES: Final = ("http", "grpc", *SECURE_SCHEMES)
+UNIX_SCHEMES: Final = ("unix:", "unix-abstract:")
+DIRECT_SCHEMES: Final = re.compile("^(dns:(///)?|ipv[46]:)")  # gRPC's, before plain places
 
 SERVICE_CONFIG: Final = {
     "methodConfig": [
@@ -30,7 +45,7 @@ SERVICE_CONFIG: Final = {
     # In an outage calls soon fail at once, some 10 % more tries than successes: a server that returns is not trampled.
     "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
 }
-OPTIONS: Final = (
+OPTIONS: Final[tuple[tuple[str, str | int], ...]] = (
     ("grpc.enable_retries", 1),
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     # A dead connection shows within the default deadline. No pings between calls: servers punish them.
@@ -42,22 +57,87 @@ OPTIONS: Final = (
 )
 
 
-def address_of(target: str | None, *, secure: bool) -> str:
-    """Return what gRPC dials: the target, else BILLING_API_URL, else 127.0.0.1:50051.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How a server is reached: what gRPC dials, with which credentials (None: in the clear), and what a call shows."""
+
+    address: str
+    credentials: grpc.ChannelCredentials | None
+    metadata: tuple[tuple[str, str], ...] = field(repr=False)  # the token is in it
+
+    @property
+    def options(self) -> tuple[tuple[str, str | int], ...]:
+        """What the channel is made with. A proxy from the environment is not asked for what is on this machine."""
+        return (*OPTIONS, ("grpc.enable_http_proxy", 0)) if is_local(self.address) else OPTIONS
+
+
+def route_to(
+    target: str | None,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    token: str | None = None,
+    allow_plaintext: bool = False,
+) -> Route:
+    """Return how to reach a target; what is not given comes from the environment.
+
+    Raises ValueError for a target, token or file that cannot be used, and for a token that would leave this machine in
+    the clear unless `allow_plaintext` or GATEKEEPER_ALLOW_PLAINTEXT says that it may.
+    """
+    named = target_of(target)
+    address = address_of(named)
+    if credentials is None:
+        credentials = tls_for(named, tls_files())
+    metadata = bearer(token_of(token))
+    if metadata and credentials is None and not (is_local(address) or allow_plaintext or _may_be_read()):
+        msg = (
+            f"a token would go to {address} in the clear: reach it by https://, or name its authorities with "
+            "GATEKEEPER_CA_FILE; where the network itself is safe, set GATEKEEPER_ALLOW_PLAINTEXT=1"
+        )
+        raise ValueError(msg)
+    return Route(address=address, credentials=credentials, metadata=metadata)
+
+
+def target_of(given: str | None) -> str:
+    """Return the target: the given one, else BILLING_API_URL, else 127.0.0.1:50051."""
+    return given or os.environ.get("BILLING_API_URL") or TARGET_DEFAULT
+
+
+def address_of(target: str) -> str:
+    """Return what gRPC dials.
 
     `http://host:port` and its like lose their scheme; `host:port`, `unix:PATH` and `dns:///…` are gRPC's to read.
-    Raises ValueError for a URL with a path or without a port, and for `https` on an insecure channel.
+    Raises ValueError for a URL with a path or without a port.
     """
-    address = target or os.environ.get("BILLING_API_URL") or TARGET_DEFAULT
-    url = urlsplit(address)
+    url = urlsplit(target)
     if url.scheme not in SCHEMES:
-        return address
-    if url.port is None or url.path.strip("/") or (url.scheme.endswith("s") and not secure):
-        msg = f"{address!r} is not of the form http://host:port (https takes credentials)"
+        return target
+    if url.port is None or url.path.strip("/"):
+        msg = f"{target!r} is not of the form http://host:port or https://host:port"
         raise ValueError(msg)
     return url.netloc
 
 
-def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
-    """Return the metadata that shows a token."""
-    return (("authorization", f"Bearer {token}"),) if token else ()
+def tls_for(target: str, files: Mapping[str, File]) -> grpc.ChannelCredentials | None:
+    """Return credentials for a target that asks for TLS, or gets it by these files; Unix sockets go without."""
+    if target.startswith(UNIX_SCHEMES) or not (files or urlsplit(target).scheme in SECURE_SCHEMES):
+        return None
+    return tls_credentials(**files)
+
+
+def is_local(address: str) -> bool:
+    """Tell whether what gRPC dials is on this machine for certain: a Unix socket, or nothing but loopback."""
+    if address.startswith(UNIX_SCHEMES):
+        return True
+    return all(_is_loopback(place) for place in DIRECT_SCHEMES.sub("", address).split(","))
+
+
+def _is_loopback(place: str) -> bool:
+    host = place.rpartition(":")[0]
+    try:
+        return host.lower() == "localhost" or ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _may_be_read() -> bool:
+    return os.environ.get("GATEKEEPER_ALLOW_PLAINTEXT", "").lower() in {"1", "true", "yes", "on"}

@@ -60,7 +60,15 @@ class InvalidRequest(GatekeeperError):
 
 
 class Unauthorized(GatekeeperError):
-    """Get a token, or the right to do this."""
+    """The server does not do this for this caller, however often it is asked: get a token, or the right."""
+
+
+class Unauthenticated(Unauthorized):
+    """Who calls is not known: show a token, or a certificate, that is in force."""
+
+
+class PermissionDenied(Unauthorized):
+    """Who calls is known and may not do this: ask for another role, or keep to what the token is for."""
 
 
 class NotFound(GatekeeperError):
@@ -98,8 +106,8 @@ class BudgetDenied(Exception):
 
 CLASSES: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.UNAUTHENTICATED: Unauthorized,
-    grpc.StatusCode.PERMISSION_DENIED: Unauthorized,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.ALREADY_EXISTS: Conflict,
     grpc.StatusCode.FAILED_PRECONDITION: Conflict,

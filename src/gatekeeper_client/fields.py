@@ -6,10 +6,11 @@ Each TypedDict lists keywords under the names of the request's fields; `wire` tu
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gatekeeper_client.ids import new_reservation_id
 from gatekeeper_client.money import Amount, to_money
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
 
 ScopeKindName: TypeAlias = Literal["ORGANIZATION", "DEPARTMENT", "CAMPAIGN", "AGENT", "RUN"]
 ScopeLike: TypeAlias = Scope | tuple[ScopeKindName, str]
+AuditActionName: TypeAlias = Literal[
+    "ORGANIZATION_OPENED",
+    "POLICY_CHANGED",
+    "BUDGET_SET",
+    "BUDGET_FROZEN",
+    "BUDGET_UNFROZEN",
+    "PRICE_SET",
+    "TOKEN_CREATED",
+    "TOKEN_REVOKED",
+    "RESERVATION_RELEASED",
+    "CALL_DENIED",
+]
 Span: TypeAlias = timedelta | int  # an int counts seconds
 
 
@@ -119,6 +132,16 @@ class Executions(_Calls, total=False):
     kind: Literal["COMMIT", "EXPIRY_CHARGE", "REVERSAL"]
 
 
+class AuditEvents(Call, total=False):
+    """Which entries of the audit trail to list, from `start_time` on and before `end_time`, and how many a page."""
+
+    action: AuditActionName
+    actor: str
+    start_time: datetime
+    end_time: datetime
+    page_size: int
+
+
 def reserve_request(organization: str, hold: Reserve) -> ReserveRequest:
     """Ask for a hold, under a new id unless one is given."""
     _exactly_one(hold, "amount", "tokens")
@@ -168,9 +191,20 @@ def _duration(span: Span) -> Duration:
     return duration
 
 
+def _timestamp(instant: datetime) -> Timestamp:
+    """Return an instant; refuse one without a time zone, which would be taken for UTC."""
+    if instant.tzinfo is None:
+        msg = f"{instant} has no time zone; give it one, such as datetime.UTC"
+        raise ValueError(msg)
+    timestamp = Timestamp()
+    timestamp.FromDatetime(instant.astimezone(UTC))
+    return timestamp
+
+
 WIRE: Final[Mapping[str, Callable[[Any], object]]] = {
     **dict.fromkeys(("amount", "cap", "revenue"), to_money),
     **dict.fromkeys(("ttl", "latency"), _duration),
+    **dict.fromkeys(("start_time", "end_time"), _timestamp),
     "scope": _scope,
     "scopes": lambda scopes: [_scope(scope) for scope in scopes],
     # Messages take enum values by name.
@@ -180,4 +214,5 @@ WIRE: Final[Mapping[str, Callable[[Any], object]]] = {
     "outcome": "OUTCOME_{}".format,
     "state": "RESERVATION_STATE_{}".format,
     "kind": "EXECUTION_KIND_{}".format,
+    "action": "AUDIT_ACTION_{}".format,
 }

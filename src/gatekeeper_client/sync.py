@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeVar, Unpack
 
 import grpc
 
-from gatekeeper_client.channel import OPTIONS, TIMEOUT_S_DEFAULT, address_of, bearer
+from gatekeeper_client.channel import TIMEOUT_S_DEFAULT, route_to
+from gatekeeper_client.credentials import bearer, token_of
 from gatekeeper_client.errors import from_rpc_error
 from gatekeeper_client.fields import commit_request, reserve_request, turn, wire
 from gatekeeper_client.money import from_money
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gatekeeper_client import fields
+    from gatekeeper_client.channel import Route
+    from gatekeeper_client.v1.audit_pb2 import AuditEvent
     from gatekeeper_client.v1.budget_pb2 import Budget
     from gatekeeper_client.v1.reservation_pb2 import Execution, Reservation
 
@@ -88,8 +91,10 @@ class Hold:
 class Client:
     """Asks a gatekeeper over one channel, from any number of threads.
 
-    `target` is `host:port`, `http://host:port` or `unix:PATH`; else BILLING_API_URL, else 127.0.0.1:50051. `timeout_s`
-    is the deadline of a call with its retries. `token` goes with every call. `channel` serves instead of a new one.
+    `target` is `host:port`, `http(s)://host:port` or `unix:PATH`; else BILLING_API_URL, else 127.0.0.1:50051.
+    `timeout_s` is the deadline of a call with its retries. `token` goes with every call; else GATEKEEPER_TOKEN, else
+    what is in GATEKEEPER_TOKEN_FILE. It leaves this machine in the clear only if `allow_plaintext`. `credentials` make
+    the channel a TLS one, as do https and GATEKEEPER_CA_FILE. `channel` serves instead, with the given token only.
     Every method raises GatekeeperError where there is no verdict, TypeError or ValueError for bad arguments.
     """
 
@@ -100,14 +105,18 @@ class Client:
         timeout_s: float = TIMEOUT_S_DEFAULT,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | None = None,
+        allow_plaintext: bool = False,
         channel: grpc.Channel | None = None,
     ) -> None:
         """Open the channel; nothing is sent yet."""
-        self._channel = channel or _open(address_of(target, secure=credentials is not None), credentials)
+        if channel is None:
+            route = route_to(target, credentials=credentials, token=token, allow_plaintext=allow_plaintext)
+            self._channel, self._metadata = _open(route), route.metadata
+        else:
+            self._channel, self._metadata = channel, bearer(token_of(token or ""))
         self._gate = GatekeeperServiceStub(self._channel)
         self._report = ReportServiceStub(self._channel)
         self._timeout_s = timeout_s
-        self._metadata = bearer(token)
 
     def reserve(self, organization: str, **hold: Unpack[fields.Reserve]) -> Hold | Denied:
         """Hold `amount`, or what `tokens` cost at most, in every budget that the call falls under, or in none.
@@ -156,6 +165,11 @@ class Client:
         request = report.ListExecutionsRequest(organization=organization, **wire(which))
         return self._pages(self._report.ListExecutions, request, which, lambda page: page.executions)
 
+    def list_audit_events(self, organization: str, **which: Unpack[fields.AuditEvents]) -> Iterator[AuditEvent]:
+        """Iterate over the audit trail, newest first; over the installation's own for an empty organization."""
+        request = report.ListAuditEventsRequest(organization=organization, **wire(which))
+        return self._pages(self._report.ListAuditEvents, request, which, lambda page: page.audit_events)
+
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
         self._channel.close()
@@ -189,7 +203,7 @@ class Client:
             raise from_rpc_error(error) from error
 
 
-def _open(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    if credentials is None:
-        return grpc.insecure_channel(address, options=OPTIONS)
-    return grpc.secure_channel(address, credentials, options=OPTIONS)
+def _open(route: Route) -> grpc.Channel:
+    if route.credentials is None:
+        return grpc.insecure_channel(route.address, options=route.options)
+    return grpc.secure_channel(route.address, route.credentials, options=route.options)

@@ -14,7 +14,7 @@ from gatekeeper.cli.examination import examine_address
 from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper_client import Client, Hold
 from tests.acceptance.commands import Done, failed, run
-from tests.conftest import Server, url_of
+from tests.conftest import Server, server_environment, url_of
 
 
 @pytest.fixture
@@ -167,7 +167,8 @@ def test_the_embedded_database(tmp_path: Path) -> None:
     where = {"GATEKEEPER_DATA_DIR": str(tmp_path), "GATEKEEPER_ORGANIZATION": "acme"}
     assert run("init", "--monthly-budget", "5", **where).code == 0
     command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    own = server_environment(tmp_path / "logs")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=own) as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[-1]
         assert "5.00 USD left" in run("check", "--target", address, **where).out

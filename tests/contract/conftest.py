@@ -5,7 +5,6 @@ Their books are verified at the end.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import uuid
@@ -18,8 +17,9 @@ import psycopg
 import pytest
 
 from gatekeeper.embedded import EmbeddedPostgres
-from tests.conftest import Server, _address, url_of, verify
+from tests.conftest import Server, _address, served_url, server_environment, url_of, verify
 
+from .secured import Secured
 from .wire import Wire, until
 
 FAKE_CLOCK = """
@@ -27,6 +27,8 @@ CREATE SCHEMA fake;
 CREATE TABLE fake.clock (now timestamptz NOT NULL);
 INSERT INTO fake.clock VALUES ('2030-01-01');
 CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT now FROM fake.clock';
+GRANT USAGE ON SCHEMA fake TO gatekeeper_server;
+GRANT SELECT ON fake.clock TO gatekeeper_server;
 """
 SEARCH_PATH = "?options=-csearch_path%3Dfake,public,pg_catalog"
 OVERDUE = "SELECT reservation_id FROM reservations WHERE state = 'HELD' AND expires_at <= clock_timestamp()"
@@ -44,12 +46,17 @@ def _database(postgres: EmbeddedPostgres, template: str, name: str) -> Iterator[
 def _served(url: str, folder: Path, **environment: str) -> Iterator[Wire]:
     """Yield the wire of a server that lives as long as the worker."""
     log = folder / "server.log"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
-    command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
+    command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0"]
+    command += ["--database-url", served_url(url)]
     with (
         log.open("w") as stderr,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=clean | environment, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=server_environment(folder, **environment),
+            start_new_session=True,
         ) as process,
     ):
         wire = Wire(_address(process, str(log)), url)
@@ -64,6 +71,15 @@ def wire(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.Tem
     with _database(postgres, template, "contract") as url:
         with _served(url, tmp_path_factory.mktemp("contract")) as wire:
             yield wire
+        assert verify(url) == []
+
+
+@pytest.fixture(scope="session")
+def secured(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Return a server of this worker that asks for tokens."""
+    with _database(postgres, template, "contract_secured") as url:
+        with _served(url, tmp_path_factory.mktemp("secured"), GATEKEEPER_INSECURE="0") as wire:
+            yield Secured(wire)
         assert verify(url) == []
 
 

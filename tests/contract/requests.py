@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +10,11 @@ import grpc
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gatekeeper_client.money import to_money
-from gatekeeper_client.v1 import budget_pb2, reservation_pb2
+from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
+from gatekeeper_client.v1 import audit_pb2, budget_pb2, reservation_pb2
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
 
@@ -19,10 +22,13 @@ from .refusals import Refusal, refusal
 from .wire import TIMEOUT_S, Wire, campaign
 
 ATTRIBUTION: dict[str, Any] = {"department": "d", "campaign": "c", "agent": "a", "run": "r"}
+TOMORROW_S = int(time.time()) + 86_400
 PLACE: dict[str, Any] = {"page_size": 7, "page_token": ""}
 METRICS = reservation_pb2.Metrics(
     quality_score=50, impact_score=50, conversions=1, revenue=to_money(1, "USD"), latency=Duration(seconds=1)
 )
+
+GATEKEEPER, REPORT, ADMIN = (f"gatekeeper.v1.{name}Service" for name in ("Gatekeeper", "Report", "Admin"))
 
 # By a name of its own; the RPC is the part before the blank.
 VALID: dict[str, Message] = {
@@ -86,9 +92,50 @@ VALID: dict[str, Message] = {
         **ATTRIBUTION,
         **PLACE,
     ),
+    "ListAuditEvents": report_pb.ListAuditEventsRequest(
+        organization="o",
+        action=audit_pb2.AUDIT_ACTION_BUDGET_SET,
+        actor="a",
+        start_time=Timestamp(seconds=1),
+        end_time=Timestamp(seconds=2),
+        **PLACE,
+    ),
+    "CreateToken": admin_pb.CreateTokenRequest(
+        organization="o",
+        name="n",
+        role=admin_pb.ROLE_AGENT,
+        scope=campaign("c"),
+        identity="CN=n",
+        expire_time=Timestamp(seconds=TOMORROW_S),
+        reason="why",
+    ),
+    "ListTokens": admin_pb.ListTokensRequest(organization="o", **PLACE),
+    "RevokeToken": admin_pb.RevokeTokenRequest(organization="o", token="n", reason="why"),
+    "SetPrice": admin_pb.SetPriceRequest(
+        organization="o",
+        model_price=admin_pb.ModelPrice(
+            model="m",
+            input=to_money(1, "USD"),
+            output=to_money(1, "USD"),
+            cached_input=to_money(1, "USD"),
+            cache_write_input=to_money(1, "USD"),
+            since="2099-01-01",
+        ),
+        reason="why",
+    ),
+    "SetPrice agent type": admin_pb.SetPriceRequest(
+        organization="o",
+        agent_type_price=admin_pb.AgentTypePrice(agent_type="seo", per_1000_tokens=to_money(1, "USD")),
+    ),
 }
 
-FREE_TEXTS = {"period", "reason", "etag", "page_token", "currency_code"}
+FREE_TEXTS = {"period", "reason", "etag", "page_token", "currency_code", "identity", "since"}
+SERVICE_OF = {
+    method.name: service.full_name
+    for file in (pb, report_pb, admin_pb)
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
 
 
 def valid(name: str) -> Any:
@@ -106,14 +153,14 @@ def send(wire: Wire, name: str, request: Message) -> Any:
 def method(wire: Wire, name: str) -> Any:
     """Return the stub of an RPC."""
     rpc = name.partition(" ")[0]
-    return getattr(wire.reports if rpc.startswith("List") else wire.gatekeeper, rpc)
+    stubs = {GATEKEEPER: wire.gatekeeper, REPORT: wire.reports, ADMIN: wire.admin}
+    return getattr(stubs[SERVICE_OF[rpc]], rpc)
 
 
 def full_name(name: str) -> str:
     """Return the path of an RPC."""
     rpc = name.partition(" ")[0]
-    service = "ReportService" if rpc.startswith("List") else "GatekeeperService"
-    return f"/gatekeeper.v1.{service}/{rpc}"
+    return f"/{SERVICE_OF[rpc]}/{rpc}"
 
 
 def names_in(message: Message, path: str = "") -> Iterator[tuple[str, Message, str]]:

@@ -11,8 +11,9 @@ import pytest
 
 from gatekeeper.rpc.gatekeeper import GatekeeperServicer
 from gatekeeper.rpc.health import Health
+from gatekeeper.rpc.listen import listen
 from gatekeeper.rpc.reports import ReportServicer
-from gatekeeper.rpc.server import SERVICES, build_server, listen
+from gatekeeper.rpc.server import SERVICES, build_server
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import reservation_pb2

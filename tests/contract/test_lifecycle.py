@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from gatekeeper.embedded import EmbeddedPostgres
-from gatekeeper.rpc.server import ListenError, listen
-from tests.conftest import ServerFactory, url_of
+from gatekeeper.rpc.listen import ListenError, listen
+from tests.conftest import ServerFactory, served_url, server_environment, url_of
 
 from .wire import TIMEOUT_S, Wire, beside, decimals, until
 
@@ -30,15 +30,15 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 def fail_to_serve(*arguments: str, **environment: str) -> tuple[int, str]:
     """Start a server that must not start; return its exit code and what it said."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
-    finished = subprocess.run(
-        [sys.executable, "-m", "gatekeeper", "serve", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env=clean | environment,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="gk-") as folder:
+        finished = subprocess.run(
+            [sys.executable, "-m", "gatekeeper", "serve", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env=server_environment(Path(folder), **environment),
+            check=False,
+        )
     assert finished.stdout == ""
     return finished.returncode, finished.stderr
 
@@ -64,7 +64,7 @@ def empty_url(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 def test_a_port_in_use(wire: Wire) -> None:
     """One line that says which, and exit code 1; two servers never share a port."""
-    code, said = fail_to_serve("--listen", wire.address, "--database-url", wire.database_url)
+    code, said = fail_to_serve("--listen", wire.address, "--database-url", served_url(wire.database_url))
     assert code == 1
     assert re.fullmatch(rf"gatekeeper: Cannot listen on {wire.address}: .*in use.*--listen\.\n", said)
 

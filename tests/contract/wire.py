@@ -17,6 +17,7 @@ from gatekeeper_client.money import from_money, to_money
 from gatekeeper_client.v1 import budget_pb2, reservation_pb2
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
+from gatekeeper_client.v1.admin_service_pb2_grpc import AdminServiceStub
 from gatekeeper_client.v1.gatekeeper_service_pb2_grpc import GatekeeperServiceStub
 from gatekeeper_client.v1.report_service_pb2_grpc import ReportServiceStub
 
@@ -24,7 +25,19 @@ from gatekeeper_client.v1.report_service_pb2_grpc import ReportServiceStub
 TIMEOUT_S = 20
 # How long a call takes at most from here into the server's queue.
 QUEUED_S = 0.15
-TABLES = ("organizations", "budgets", "balances", "reservations", "executions", "excesses", "denials", "price_books")
+TABLES = (
+    "organizations",
+    "budgets",
+    "balances",
+    "reservations",
+    "executions",
+    "excesses",
+    "denials",
+    "price_books",
+    "open_holds",
+    "tokens",
+    "audit_events",
+)
 COUNTS = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM {table}" for table in TABLES)
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -61,6 +74,7 @@ class Wire:
         self.channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         self.gatekeeper = GatekeeperServiceStub(self.channel)
         self.reports = ReportServiceStub(self.channel)
+        self.admin = AdminServiceStub(self.channel)
         self._health: Any = health_pb2_grpc.HealthStub(self.channel)
         self.database = psycopg.connect(database_url, autocommit=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import secrets
 import tempfile
@@ -15,8 +14,7 @@ import pytest
 
 from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings
 from gatekeeper.embedded.server import is_taken
-from gatekeeper.services import setup
-from tests.conftest import url_of, verify
+from tests.conftest import prepare_template, url_of, verify
 
 from .postgres import wake
 
@@ -35,9 +33,7 @@ def breakable() -> Iterator[EmbeddedPostgres]:
     with tempfile.TemporaryDirectory(prefix="gk-") as folder:
         settings = EmbeddedSettings(data_dir=Path(folder), port=_lasting_port(), options={"shared_buffers": "64MB"})
         with EmbeddedPostgres(settings) as server:
-            with psycopg.connect(server.dsn, autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {TEMPLATE}")
-            asyncio.run(setup.prepare(url_of(server, TEMPLATE)))
+            prepare_template(server, TEMPLATE)
             yield server
 
 

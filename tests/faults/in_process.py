@@ -12,7 +12,9 @@ from typing import Any
 
 import psycopg
 
+from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.commands import Money, Reserve
+from gatekeeper.domain.open_holds import HoldLimits
 from gatekeeper.domain.reservation import Attribution
 from gatekeeper.domain.verdicts import Held
 from gatekeeper.services.batch import Rules
@@ -34,7 +36,14 @@ TERMINATE = (
 @asynccontextmanager
 async def gate_on(database_url: str, *, pool_max: int = 4, **limits: Any) -> AsyncIterator[Gate]:
     """Yield a gate; at the end see that it has forgotten all calls."""
-    rules = Rules(owner="test", monthly_budget=Decimal(1000), auto_provision=True, prices=Prices())
+    rules = Rules(
+        owner="test",
+        monthly_budget=Decimal(1000),
+        auto_provision=True,
+        prices=Prices(),
+        holds=HoldLimits(),
+        audit_key=AuditKey(),
+    )
     async with open_pool(database_url, name="gate", size_max=pool_max, hot=True) as pool:
         gate = Gate(pool, rules, replace(LIMITS, **limits))
         yield gate

@@ -14,13 +14,15 @@ from typing import Any
 import psycopg
 
 from gatekeeper import app
+from gatekeeper.domain.access import SYSTEM
+from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.reservation import ExpiryPolicy
 from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper.services.organizations import Terms, open_or_change
 from gatekeeper.settings import Settings, load_settings
 from gatekeeper.storage.connections import open_pool
 from gatekeeper_client import AsyncClient, AsyncHold, Denied
-from tests.conftest import url_of
+from tests.conftest import served_url, url_of
 
 MOMENT = timedelta(milliseconds=20)
 CALLS = 40
@@ -100,8 +102,8 @@ async def make_books(url: str) -> None:
     """Fill a database by way of a server."""
     async with open_pool(url, name="test", size_max=1, hot=False) as pool:
         terms = Terms(expiry_policy=ExpiryPolicy.CHARGE, time_zone="Pacific/Kiritimati")
-        await open_or_change(pool, "charging", terms, default_budget=Decimal(1000))
-    settings = load_settings(database_url=url, listen=("127.0.0.1:0",), sweep_interval_s=0.05)
+        await open_or_change(pool, "charging", terms, default_budget=Decimal(1000), actor=SYSTEM, key=AuditKey())
+    settings = load_settings(database_url=served_url(url), listen=("127.0.0.1:0",), sweep_interval_s=0.05)
     await make_calls(settings)
 
 

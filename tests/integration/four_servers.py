@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from gatekeeper_client import AsyncClient, AsyncHold, Denied
-from tests.conftest import Server, _address
+from tests.conftest import Server, _address, served_url, server_environment
 
 SERVERS = 4
 # Sweeps of all servers meet all the time.
@@ -58,8 +57,8 @@ class Four:
 
 def start_four(url: str, folder: Path) -> list[Server]:
     """Start all servers at once: one after another takes four times as long."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
-    command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", "--database-url", url]
+    command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0"]
+    command += ["--database-url", served_url(url)]
     logs = [folder / f"server-{number}.log" for number in range(SERVERS)]
     processes = []
     for log in logs:
@@ -69,7 +68,7 @@ def start_four(url: str, folder: Path) -> list[Server]:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                env=clean | SETTINGS,
+                env=server_environment(folder, **SETTINGS),
                 start_new_session=True,
             )
         processes.append(process)

@@ -162,6 +162,7 @@ TAMPERINGS = {
 def tamper(url: str, *statements: str) -> None:
     """Change a database behind the ledger's back; its CHECKs would refuse most of that."""
     with psycopg.connect(url) as connection:
+        connection.execute("SET session_replication_role = replica")
         constraints = connection.execute(
             "SELECT conrelid::regclass::text, conname FROM pg_constraint c"
             " WHERE contype = 'c' AND connamespace = 'public'::regnamespace"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -21,7 +22,7 @@ from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper.services import setup
 from gatekeeper.storage import schema
 from gatekeeper.storage.tables import metadata
-from tests.conftest import url_of
+from tests.conftest import server_environment, url_of
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_migration_gives_up_on_a_lock_that_it_does_not_get(
 
 
 @pytest.mark.parametrize("revision", ["", "9999"])
-def test_serve_refuses_a_schema_that_it_does_not_know(empty_url: str, revision: str) -> None:
+def test_serve_refuses_a_schema_that_it_does_not_know(empty_url: str, revision: str, tmp_path: Path) -> None:
     """An empty or a newer database is refused with what to do about it."""
     if revision:
         with psycopg.connect(empty_url) as connection:
@@ -81,6 +82,7 @@ def test_serve_refuses_a_schema_that_it_does_not_know(empty_url: str, revision: 
         capture_output=True,
         text=True,
         timeout=60,
+        env=server_environment(tmp_path),
         check=False,
     )
     assert finished.returncode == 1

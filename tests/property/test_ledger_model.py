@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from gatekeeper.domain import errors
+from gatekeeper.domain.access import SYSTEM
+from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.budget import Enforcement, Scope, ScopeKind
 from gatekeeper.domain.caps import SetCap
 from gatekeeper.domain.commands import Command, Commit, Extend, Money, Release, Reserve
+from gatekeeper.domain.open_holds import HoldLimits
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.reservation import Attribution, Outcome
 from gatekeeper.domain.verdicts import Committed, Denial, Held
@@ -62,6 +65,18 @@ attributions = st.builds(
     task=st.just(""),
 )
 
+WRITTEN = (
+    "organizations",
+    "budgets",
+    "balances",
+    "reservations",
+    "executions",
+    "excesses",
+    "denials",
+    "open_holds",
+    "audit_events",
+)
+
 
 class LedgerMachine(RuleBasedStateMachine):
     """Every operation, at times of its own choosing, on two organizations."""
@@ -78,7 +93,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def open_books(self) -> None:
-        self.database.execute("TRUNCATE organizations, budgets, balances, reservations, executions, excesses, denials")
+        # As a replica, which no trigger keeps from emptying what is written once.
+        self.database.execute("SET session_replication_role = replica")
+        self.database.execute(f"TRUNCATE {', '.join(WRITTEN)}")
+        self.database.execute("SET session_replication_role = origin")
         for name, (zone, charges) in ORGANIZATIONS.items():
             self.books[name] = Books(zone=zone, charges_expired=charges)
         self.set_clock(START)
@@ -92,10 +110,23 @@ class LedgerMachine(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         self.pool = await self.stack.enter_async_context(open_pool(self.url, name="test", size_max=2, hot=True))
-        rules = Rules(owner="test", monthly_budget=DEFAULT_CAP, auto_provision=True, prices=Prices())
+        rules = Rules(
+            owner="test",
+            monthly_budget=DEFAULT_CAP,
+            auto_provision=True,
+            prices=Prices(),
+            holds=HoldLimits(),
+            audit_key=AuditKey(),
+        )
         limits = GateLimits(batch_max=8, queue_max=64, queue_total_max=64, batch_timeout_s=10, stalled_after_s=5)
         self.gate = Gate(self.pool, rules, limits)
-        self.budgets = Budgets(reads=self.pool, writes=self.pool, monthly_budget=DEFAULT_CAP, auto_provision=True)
+        self.budgets = Budgets(
+            reads=self.pool,
+            writes=self.pool,
+            monthly_budget=DEFAULT_CAP,
+            auto_provision=True,
+            audit_key=AuditKey(),
+        )
 
     def run(self, coroutine: Any) -> Any:
         return self.runner.run(coroutine)
@@ -166,7 +197,7 @@ class LedgerMachine(RuleBasedStateMachine):
             enforcement=Enforcement(enforcement),
             frozen=frozen,
         )
-        self.run(self.budgets.set_cap(name, command))
+        self.run(self.budgets.set_cap(name, command, SYSTEM))
         self.books[name].set_cap(scope, window, cap, enforcement, self.now, frozen=frozen)
 
     @rule(name=organizations, orders=st.lists(st.tuples(numbers, amounts), min_size=2, max_size=6))

@@ -22,6 +22,8 @@ from gatekeeper_client import (
     InvalidRequest,
     NotFound,
     Overloaded,
+    PermissionDenied,
+    Unauthenticated,
     Unauthorized,
     Unavailable,
 )
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
 CLASSES = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.UNAUTHENTICATED: Unauthorized,
-    grpc.StatusCode.PERMISSION_DENIED: Unauthorized,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.ALREADY_EXISTS: Conflict,
     grpc.StatusCode.FAILED_PRECONDITION: Conflict,
@@ -63,6 +65,11 @@ def test_each_status_has_one_class(code: grpc.StatusCode) -> None:
     assert type(error) is CLASSES.get(code, InternalError)
     assert isinstance(error, GatekeeperError)
     assert (error.code, error.message, error.reason, error.retry_delay) == (code, "no verdict", "", None)
+
+
+def test_a_caller_without_the_right_is_one_thing_to_catch() -> None:
+    """Whether the token or the right is missing: more of the same will not help."""
+    assert Unauthenticated.__base__ is PermissionDenied.__base__ is Unauthorized
 
 
 def test_an_error_says_all_that_the_server_said() -> None:

@@ -8,7 +8,7 @@ import typer
 
 from gatekeeper import __version__
 
-from . import cap, check, doctor, organization, price, replay, server, status, verify
+from . import audit, cap, check, doctor, migrate, organization, price, replay, server, status, token, verify
 
 app = typer.Typer(
     name="gatekeeper",
@@ -24,10 +24,12 @@ app.command()(status.status)
 app.command()(check.check)
 app.command()(cap.cap)
 app.add_typer(price.app, name="price")
+app.add_typer(token.app, name="token")
+app.command()(audit.audit)
 app.command()(replay.replay)
 app.command()(verify.verify)
 app.command()(doctor.doctor)
-app.command()(server.migrate)
+app.command()(migrate.migrate)
 
 
 def _print_version(wanted: bool) -> None:

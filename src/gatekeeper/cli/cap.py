@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .amounts import read_amount
-from .calls import calling
-from .options import AsJson, Organization, Target
+from .connection import open_client
+from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Target, TokenFile
 from .output import print_json
 from .statuses import (
     amount_text,
@@ -75,6 +75,10 @@ def cap(
     reason: Annotated[str, typer.Option(help="Why, for those who read the history.", show_default=False)] = "",
     etag: Annotated[str, typer.Option(help="Change only what you have seen.", show_default=False)] = "",
     target: Target = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    certificate_file: CertificateFile = None,
+    key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Set a budget's cap, how hard it is, and whether it is frozen. What is not given stays as it is."""
@@ -96,7 +100,9 @@ def cap(
     if scopes:
         changes["scope"] = scopes[0]
     asked: dict[str, Any] = {"window": window.name, "reason": reason, "etag": etag}
-    with calling(target) as client:
+    with open_client(
+        target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
+    ) as client:
         answer = client.set_cap(organization, **changes, **asked)
     if as_json:
         print_json({"organization": organization, **_document(answer.budget)})

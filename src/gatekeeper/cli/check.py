@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .calls import calling
-from .options import AsJson, Organization, Target, amount_option
+from .connection import open_client
+from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Target, TokenFile, amount_option
 from .output import print_json
 from .statuses import (
     amount_text,
@@ -49,6 +49,10 @@ def check(
     agent_type: Name = "",
     run: Name = "",
     target: Target = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    certificate_file: CertificateFile = None,
+    key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask whether a call can be paid: exit code 0 if it can, 1 if not.
@@ -75,7 +79,9 @@ def check(
     if model and not given:
         message = "--model needs --input-tokens, --max-output-tokens or both"
         raise typer.BadParameter(message)
-    with calling(target) as client:
+    with open_client(
+        target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
+    ) as client:
         if amount is None and not given:
             answer = _of_status(client, organization, call)
         else:

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import psycopg
 
-from gatekeeper.app import open_database
-from gatekeeper.embedded import default_data_dir, find_running
+from gatekeeper.database import data_dir, open_database
+from gatekeeper.embedded import find_running
 from gatekeeper.settings import Settings
 from gatekeeper.storage import schema
 from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Pool, open_pool
@@ -25,11 +25,11 @@ async def reached(settings: Settings) -> AsyncIterator[str]:
 
     It is the given one, the embedded one that runs, or else that one, started for now.
     """
-    running = None if settings.database_url else find_running(settings.data_dir or default_data_dir())
+    running = None if settings.database_url else find_running(data_dir(settings))
     if running is not None:
         yield running
         return
-    async with open_database(settings) as url:
+    async with open_database(settings, as_owner=True) as url:
         if settings.database_url is not None:
             await require_answer(url)
         yield url

@@ -1,4 +1,4 @@
-"""Is the database fit to be a ledger? It answers, is new enough, has our schema and prices, and keeps time with us."""
+"""Is the database fit to be a ledger? It answers, is new enough, has our schema, prices and role, and keeps time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gatekeeper.embedded import EmbeddedError, default_data_dir, find_running
 from gatekeeper.embedded.binaries import MAJOR_MIN
 from gatekeeper.services.price_snapshot import snapshot_version
 from gatekeeper.settings import Settings
-from gatekeeper.storage import price_books, schema
+from gatekeeper.storage import grants, price_books, schema
 from gatekeeper.storage.books import database_now
 from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Connection
 
@@ -21,6 +21,8 @@ from .findings import Finding, fail, ok, warn
 OFFSET_MAX_S = 2.0
 VERSION_FACTOR = 10_000
 MIGRATE = "gatekeeper migrate"
+GRANT = "as the owner, gatekeeper migrate --grant {role}"
+SEPARATE = f"serve as {grants.SERVER_ROLE}, which `gatekeeper migrate --grant` lets do no more than a server needs"
 
 
 async def examine_database(settings: Settings) -> list[Finding]:
@@ -36,7 +38,8 @@ async def examine_database(settings: Settings) -> list[Finding]:
         async with await psycopg.AsyncConnection.connect(
             url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
         ) as connection:
-            return await _examine(connection)
+            # Whoever examines the embedded one comes as its owner, and its server does not.
+            return await _examine(connection, as_server=settings.database_url is not None)
     except psycopg.Error as error:
         return [fail("database", f"cannot be used: {why(error)}", "start it, or give another --database-url")]
 
@@ -47,10 +50,19 @@ def _url(settings: Settings) -> str | None:
     return find_running(settings.data_dir or default_data_dir())
 
 
-async def _examine(connection: Connection) -> list[Finding]:
-    revision = await schema.current_revision(connection)
-    findings = [_version(connection), await _clock(connection), _schema(revision)]
-    return [*findings, await _prices(connection)] if revision == schema.REVISION else findings
+async def _examine(connection: Connection, *, as_server: bool) -> list[Finding]:
+    findings = [_version(connection), await _clock(connection)]
+    try:
+        revision = await schema.current_revision(connection)
+    except psycopg.errors.InsufficientPrivilege:
+        return [*findings, await _role(connection)]
+    findings.append(_schema(revision))
+    if revision != schema.REVISION:
+        return findings
+    if as_server:
+        findings.append(await _role(connection))
+    # Without privileges, prices cannot be read either.
+    return findings if findings[-1].state == "fail" else [*findings, await _prices(connection)]
 
 
 def _version(connection: Connection) -> Finding:
@@ -78,6 +90,16 @@ def _schema(revision: str) -> Finding:
     if revision == schema.REVISION:
         return ok("schema", f"revision {revision}")
     return fail("schema", *str(schema.SchemaError(revision)).split(". ", 1))
+
+
+async def _role(connection: Connection) -> Finding:
+    """Compare what the role may do with what a server needs."""
+    role = await grants.session_role(connection)
+    if lacking := await grants.lacking(connection):
+        return fail("role", f"{role} {', '.join(lacking)}", GRANT.format(role=grants.quoted(role)))
+    if excessive := await grants.excessive(connection):
+        return warn("role", f"{role} {', '.join(excessive)}", SEPARATE)
+    return ok("role", f"{role} may do what a server needs, and no more")
 
 
 async def _prices(connection: Connection) -> Finding:

@@ -22,7 +22,7 @@ from pydantic import SecretStr, ValidationError
 from gatekeeper import __version__
 from gatekeeper.embedded import EmbeddedError
 from gatekeeper.embedded.binaries import find_installation
-from gatekeeper.rpc.server import UNIX
+from gatekeeper.rpc.listen import UNIX
 from gatekeeper.settings import Settings, load_settings
 
 from .database_examination import examine_database

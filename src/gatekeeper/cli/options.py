@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +15,55 @@ from .amounts import read_amount
 if TYPE_CHECKING:
     from gatekeeper.settings import Settings
 
+HIDDEN = "***"
+
 Organization = Annotated[str, typer.Option(help="Whose money.", envvar="GATEKEEPER_ORGANIZATION")]
 Target = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="HOST:PORT or unix:PATH of the server.",
+        help="HOST:PORT, https://HOST:PORT or unix:PATH of the server.",
         envvar="BILLING_API_URL",
         show_default="127.0.0.1:50051",
     ),
 ]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="File with the token to show. No option takes the token itself: every user of a machine can read"
+        " the arguments of its programs.",
+        show_default="GATEKEEPER_TOKEN, else GATEKEEPER_TOKEN_FILE, else on this machine its operator's",
+    ),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="PEM file of the authorities that vouch for the server; makes the connection a TLS one.",
+        envvar="GATEKEEPER_CA_FILE",
+        show_default="the public ones, for https://",
+    ),
+]
+CertificateFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="PEM file of the certificate to show.", envvar="GATEKEEPER_CERTIFICATE_FILE"),
+]
+KeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="PEM file of its private key.", envvar="GATEKEEPER_KEY_FILE")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def hide_url(url: str | None) -> str | None:
+    """Take a URL, which may have a password, out of the process's title: every user of the machine can read that."""
+    if url and any(url in argument for argument in sys.argv):
+        from setproctitle import setproctitle
+
+        setproctitle(" ".join(["gatekeeper", *(argument.replace(url, HIDDEN) for argument in sys.argv[1:])]))
+    return url
+
+
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(
@@ -32,6 +71,7 @@ DatabaseUrl = Annotated[
         help="postgresql://… Without one, the embedded PostgreSQL.",
         envvar="GATEKEEPER_DATABASE_URL",
         show_default=False,
+        callback=hide_url,
     ),
 ]
 DataDir = Annotated[
@@ -90,7 +130,7 @@ def _expected(error: Exception) -> str | None:
 
     from gatekeeper.domain.errors import GatekeeperError, InvalidField
     from gatekeeper.embedded import EmbeddedError
-    from gatekeeper.rpc.server import ListenError
+    from gatekeeper.rpc.listen import ListenError
     from gatekeeper.storage.schema import SchemaError
 
     if isinstance(error, InvalidField):

@@ -11,6 +11,7 @@ import typer
 
 from gatekeeper.domain.money import plain
 
+from .actor import actor, audit_key
 from .options import (
     AsJson,
     DatabaseUrl,
@@ -25,6 +26,7 @@ from .output import print_json
 
 if TYPE_CHECKING:
     from gatekeeper.services.organizations import Opened, Terms
+    from gatekeeper.services.tokens import FirstToken
     from gatekeeper.settings import Settings
 
 
@@ -66,7 +68,10 @@ def init(
     pg_bin: PgBin = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open an organization, or change its terms. The same again changes nothing."""
+    """Open an organization, or change its terms. The same again changes nothing.
+
+    Where no operator has a token in force, one is made, and put in a file.
+    """
     with fail_cleanly():
         from gatekeeper.domain.reservation import ExpiryPolicy
         from gatekeeper.services.organizations import Terms
@@ -79,20 +84,28 @@ def init(
             expiry_policy=ExpiryPolicy[expiry_policy.name] if expiry_policy else None,
             known_scopes=known_scopes,
         )
-        opened = asyncio.run(_open_or_change(settings, organization, terms))
+        opened, first = asyncio.run(_open_or_change(settings, organization, terms))
     if as_json:
-        print_json(_document(opened))
-    else:
-        typer.echo(_text(opened))
+        print_json(_document(opened) | {"operator_token_file": str(first.path) if first.is_new else None})
+        return
+    typer.echo(_text(opened))
+    if first.is_new:
+        typer.echo(f"The operator's token is in {first.path}; only you can read it.")
 
 
-async def _open_or_change(settings: Settings, organization: str, terms: Terms) -> Opened:
+async def _open_or_change(settings: Settings, organization: str, terms: Terms) -> tuple[Opened, FirstToken]:
+    from gatekeeper.database import token_file
     from gatekeeper.services.organizations import open_or_change
+    from gatekeeper.services.tokens import ensure_operator
 
     from .database import ledger
 
     async with ledger(settings) as pool:
-        return await open_or_change(pool, organization, terms, default_budget=settings.monthly_budget)
+        who, key = actor(), audit_key(settings)
+        opened = await open_or_change(
+            pool, organization, terms, default_budget=settings.monthly_budget, actor=who, key=key
+        )
+        return opened, await ensure_operator(pool, token_file(settings), who, key)
 
 
 def _document(opened: Opened) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .actor import actor, audit_key
 from .amounts import read_decimal
 from .options import AsJson, DatabaseUrl, DataDir, Organization, PgBin, fail_cleanly, settings_of
 from .output import print_json, print_table
@@ -80,6 +81,7 @@ def set_price(
         datetime | None,
         typer.Option("--from", formats=["%Y-%m-%d"], help="A UTC date to come.", show_default="now"),
     ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the audit trail.", show_default=False)] = "",
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     pg_bin: PgBin = None,
@@ -106,7 +108,7 @@ def set_price(
             given: dict[str, Any] = {name: rate for name, rate in rates.items() if rate is not None}
             price = ModelPrice(model=model, since=since.date() if since else None, **given)
         settings = settings_of(database_url=database_url, data_dir=data_dir, pg_bin=pg_bin)
-        version = asyncio.run(_set_price(settings, organization, price))
+        version = asyncio.run(_set_price(settings, organization, price, reason))
     if as_json:
         print_json({"organization": organization, "version": version})
     else:
@@ -143,13 +145,13 @@ async def _prices_in_force(settings: Settings, organization: str | None) -> Pric
         return await prices_in_force(pool, organization)
 
 
-async def _set_price(settings: Settings, organization: str, price: ModelPrice | AgentTypePrice) -> str:
+async def _set_price(settings: Settings, organization: str, price: ModelPrice | AgentTypePrice, reason: str) -> str:
     from gatekeeper.services.price_admin import set_price as set_it
 
     from .database import ledger
 
     async with ledger(settings) as pool:
-        return await set_it(pool, organization, price)
+        return await set_it(pool, organization, price, actor(), audit_key(settings), reason=reason)
 
 
 def _models(prices: PricesInForce, prefix: str) -> Iterator[dict[str, Any]]:

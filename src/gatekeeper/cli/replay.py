@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Unpack
 
 import typer
 
-from .options import AsJson, Organization, fail
+from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, TokenFile, fail
 from .output import print_json, print_table
 
 if TYPE_CHECKING:
     from gatekeeper.replay.rows import RowReader
-    from gatekeeper.replay.session import Session
+    from gatekeeper.replay.session import Server, Session
     from gatekeeper.replay.source import Source, Unreadable
     from gatekeeper.replay.tally import Tally
+
+    from .connection import Files
 
 TTL_DEFAULT_S: Final = 600.0
 TTL_MIN_S: Final = 10.0
@@ -69,6 +72,10 @@ def replay(  # noqa: PLR0917 - one for each option
         int | None,
         typer.Option(min=0, max=1_000_000_000, help="Reserve for so many.", show_default="what the row used"),
     ] = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    certificate_file: CertificateFile = None,
+    key_file: KeyFile = None,
     wait: Annotated[bool, typer.Option(help="At the end, wait until the holds left open have expired.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +108,12 @@ def replay(  # noqa: PLR0917 - one for each option
             departments=departments,
             max_output_tokens=max_output_tokens,
         ),
-        targets=_addresses(target or [None]),
+        servers=[
+            _server(
+                address, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
+            )
+            for address in target or [""]
+        ],
         spread_s=spread,
         wait=wait,
     )
@@ -167,13 +179,14 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _addresses(targets: Sequence[str | None]) -> list[str]:
-    from gatekeeper_client.channel import address_of
+def _server(target: str | None, **files: Unpack[Files]) -> Server:
+    from gatekeeper.replay.session import Server
+    from gatekeeper_client import AsyncClient
 
-    try:
-        return [address_of(target, secure=False) for target in targets]
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    from .connection import connection_to
+
+    connection = connection_to(target, **files)
+    return Server(address=connection["target"], connect=partial(AsyncClient, **connection))
 
 
 def _ttl_s(speed: float) -> float:

@@ -1,38 +1,25 @@
-"""Commands that run the server, or make its database ready."""
+"""How is the server run from the command line, and what does it say first?"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .next_steps import next_steps
 from .options import DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 
 if TYPE_CHECKING:
-    from gatekeeper.app import Running
     from gatekeeper.settings import Settings
 
-NEXT_STEPS = """\
-gatekeeper serves on {address}
-  database    {database}
-  try it      {command} check --organization acme --amount 0.10{target}
-  with gRPC   grpcurl -plaintext{unix} -d '{{"organization":"acme","amount":{{"units":1}}}}' {place} \\
-                gatekeeper.v1.GatekeeperService/Reserve
-  stop        Ctrl-C
-"""
-UNIX = "unix:"
-DEFAULT_TARGET = "127.0.0.1:50051"
-
-
 def serve(
+    *,
     listen: Annotated[
         list[str] | None,
         typer.Option(metavar="ADDRESS", help="HOST:PORT or unix:PATH; repeatable.", show_default="127.0.0.1:50051"),
@@ -40,11 +27,79 @@ def serve(
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     pg_bin: PgBin = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure",
+            help="Ask nobody for a token. Only on loopback addresses and Unix sockets.",
+            envvar="GATEKEEPER_INSECURE",
+        ),
+    ] = None,
+    allow_plaintext: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-plaintext",
+            help="Listen off loopback without TLS: tokens and calls can be read on the way.",
+            envvar="GATEKEEPER_ALLOW_PLAINTEXT",
+        ),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="PEM file of the server's certificate chain. With it, every TCP address speaks TLS.",
+            envvar="GATEKEEPER_TLS_CERTIFICATE_FILE",
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="PEM file of its private key.", envvar="GATEKEEPER_TLS_KEY_FILE"),
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="PEM file of authorities. With it, every TCP client must show a certificate of theirs.",
+            envvar="GATEKEEPER_TLS_CLIENT_CA_FILE",
+        ),
+    ] = None,
+    unix_mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODE",
+            help="Mode of Unix sockets: 0600 for the server's user, 0660 for its group as well.",
+            envvar="GATEKEEPER_UNIX_MODE",
+            show_default="0600",
+        ),
+    ] = None,
+    unix_peers: Annotated[
+        bool | None,
+        typer.Option(
+            "--unix-peers",
+            help="Let Unix sockets tell which user calls, so that a role can be given to it. Costs a copy.",
+            envvar="GATEKEEPER_UNIX_PEERS",
+        ),
+    ] = None,
 ) -> None:
-    """Serve gRPC, on an embedded PostgreSQL unless there is a database URL."""
+    """Serve gRPC, on an embedded PostgreSQL unless there is a database URL.
+
+    The TLS files are read again when they change.
+    """
+    # Whoever connects without knowing how must not fill the log with gRPC's own words about it.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     with fail_cleanly():
         settings = settings_of(
-            listen=tuple(listen) if listen else None, database_url=database_url, data_dir=data_dir, pg_bin=pg_bin
+            listen=tuple(listen) if listen else None,
+            database_url=database_url,
+            data_dir=data_dir,
+            pg_bin=pg_bin,
+            insecure=insecure,
+            allow_plaintext=allow_plaintext,
+            tls_certificate_file=tls_certificate,
+            tls_key_file=tls_key,
+            tls_client_ca_file=tls_client_ca,
+            unix_mode=unix_mode,
+            unix_peers=unix_peers,
         )
         from gatekeeper.telemetry import configure_logging
 
@@ -55,41 +110,21 @@ def serve(
 
 async def _serve(settings: Settings) -> None:
     """Serve until a signal says stop."""
+    import structlog
+
     from gatekeeper import app
 
     from .database import require_answer
 
+    if settings.insecure:
+        structlog.get_logger(__name__).warning("serve.insecure", listen=settings.listen)
     if settings.database_url is not None:
         await require_answer(settings.database_url.get_secret_value())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await app.serve(settings, stop, lambda running: typer.echo(_next_steps(running)))
-
-
-def _next_steps(running: Running) -> str:
-    address, *others = running.addresses
-    path = address.removeprefix(UNIX)
-    text = NEXT_STEPS.format(
-        address=address,
-        command=_command(),
-        database="embedded PostgreSQL" if running.embedded else "PostgreSQL at the given URL",
-        target="" if address == DEFAULT_TARGET else f" --target {address}",
-        unix=" -unix" if path != address else "",
-        place=path,
-    )
-    return "".join([text, *(f"gatekeeper serves on {other} too\n" for other in others)])
-
-
-def _command() -> str:
-    """Return how this program was called, so that what is printed works as pasted."""
-    if shutil.which("gatekeeper"):
-        return "gatekeeper"
-    program = Path(sys.argv[0])
-    if program.name != "gatekeeper":
-        return f"{sys.executable} -m gatekeeper"
-    return os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
+    await app.serve(settings, stop, lambda running: typer.echo(next_steps(running, settings)))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -98,20 +133,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
         return uvloop.new_event_loop
     return None
-
-
-def migrate(database_url: DatabaseUrl = None, data_dir: DataDir = None, pg_bin: PgBin = None) -> None:
-    """Bring the database's schema and price book to this version's."""
-    with fail_cleanly():
-        settings = settings_of(database_url=database_url, data_dir=data_dir, pg_bin=pg_bin)
-        asyncio.run(_migrate(settings))
-    typer.echo("The schema and the price book are those of this version.")
-
-
-async def _migrate(settings: Settings) -> None:
-    from gatekeeper.services import setup
-
-    from .database import reached
-
-    async with reached(settings) as url:
-        await setup.prepare(url)

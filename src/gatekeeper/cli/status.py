@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .calls import calling
-from .options import AsJson, Organization, Target
+from .connection import open_client
+from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Target, TokenFile
 from .output import console, print_json, print_table
 from .statuses import (
     amount_text,
@@ -44,11 +44,17 @@ def status(
         str, typer.Option(help="Such as 2026-11-20, 2026-11 or total.", show_default="the current ones")
     ] = "",
     target: Target = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    certificate_file: CertificateFile = None,
+    key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how budgets stand: cap, spent, held, and what is left."""
     scopes = scopes_of(department=department or (), campaign=campaign or (), agent=agent or (), run=run or ())
-    with calling(target) as client:
+    with open_client(
+        target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
+    ) as client:
         answer = client.get_status(organization, scopes=scopes, period=period)
     if as_json:
         budgets = [status_document(budget) for budget in answer.budgets]

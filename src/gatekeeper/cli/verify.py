@@ -1,4 +1,4 @@
-"""The command that verifies the books."""
+"""The command that verifies the books, and the audit trail."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatekeeper.domain.money import plain
-
+from . import audit_verification
+from .differences import difference_document, numbered
 from .options import AsJson, DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 from .output import print_json
 
 if TYPE_CHECKING:
-    from gatekeeper.domain.verification import Difference
+    from gatekeeper.services.audit_verification import ChainHead
     from gatekeeper.services.verification import Progress, Verification
     from gatekeeper.settings import Settings
 
@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 def verify(
     *,
     organization: Annotated[str | None, typer.Option(help="Only this one's books.", show_default="everyone's")] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Verify the audit trail instead, and print its heads.")
+    ] = False,
+    head: Annotated[
+        list[Any] | None,
+        typer.Option(
+            metavar="ORGANIZATION=SEQUENCE:LINK",
+            parser=audit_verification.read_head,
+            help="A head of the audit trail that was kept elsewhere, to compare with; repeatable.",
+        ),
+    ] = None,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     pg_bin: PgBin = None,
@@ -32,18 +43,34 @@ def verify(
     """Derive every balance again, and compare.
 
     Prints PASS, or each difference and exits with 1. Reads one snapshot of
-    holds and executions and takes no lock, so calls go on meanwhile.
+    holds and executions and takes no lock, so calls go on meanwhile. With
+    --audit, prints the last link of each chain besides: kept elsewhere, it
+    shows whether the trail was made anew.
     """
+    if head and not audit:
+        message = "takes --audit"
+        raise typer.BadParameter(message, param_hint="--head")
     with fail_cleanly():
         settings = settings_of(database_url=database_url, data_dir=data_dir, pg_bin=pg_bin)
-        with _progress() as progress:
-            found = asyncio.run(_verify(settings, organization, progress))
+        document, text = _trail(settings, organization, head or []) if audit else _books(settings, organization)
     if as_json:
-        print_json(_document(found))
+        print_json(document)
     else:
-        typer.echo(_text(found))
-    if found.differences:
+        typer.echo(text)
+    if not document["passed"]:
         raise typer.Exit(1)
+
+
+def _books(settings: Settings, organization: str | None) -> tuple[dict[str, Any], str]:
+    with _progress() as progress:
+        found = asyncio.run(_verify(settings, organization, progress))
+    return _document(found), _text(found)
+
+
+def _trail(settings: Settings, organization: str | None, kept: list[ChainHead]) -> tuple[dict[str, Any], str]:
+    with _progress() as progress:
+        found = asyncio.run(audit_verification.verify(settings, organization, kept, progress))
+    return audit_verification.document(found), audit_verification.text(found)
 
 
 async def _verify(settings: Settings, organization: str | None, progress: Progress) -> Verification:
@@ -77,40 +104,20 @@ def _document(found: Verification) -> dict[str, Any]:
         "passed": not found.differences,
         "checked_at": found.checked_at.isoformat(),
         **_counts(found),
-        "differences": [_difference(difference) for difference in found.differences],
+        "differences": [difference_document(difference) for difference in found.differences],
         "complete": found.complete,
-    }
-
-
-def _difference(difference: Difference) -> dict[str, Any]:
-    place: dict[str, Any] = {}
-    if difference.key is not None:
-        scope, window, period = difference.key
-        place = {"scope": {"kind": scope.kind, "id": scope.id}, "window": window, "period": period}
-    if difference.reservation_id:
-        place["reservation_id"] = difference.reservation_id
-    amounts = {"expected": difference.expected, "found": difference.found}
-    return {
-        "what": difference.what,
-        "organization": difference.organization,
-        **place,
-        **{name: None if amount is None else plain(amount) for name, amount in amounts.items()},
     }
 
 
 def _text(found: Verification) -> str:
     counts = _counts(found)
     overdue = counts.pop("overdue")
-    looked_at = ", ".join(_numbered(count, name) for name, count in counts.items())
+    looked_at = ", ".join(numbered(count, name) for name, count in counts.items())
     if overdue:
-        looked_at += f"; {_numbered(overdue, 'holds')} overdue"
+        looked_at += f"; {numbered(overdue, 'holds')} overdue"
     lines = [str(difference) for difference in found.differences]
     if not lines:
         return f"PASS: {looked_at}."
     if not found.complete:
         lines.append("There are more: each check lists a thousand at most.")
-    return "\n".join([f"FAIL: {_numbered(len(found.differences), 'differences')} in {looked_at}.", *lines])
-
-
-def _numbered(count: int, names: str) -> str:
-    return f"{count:,} {names.removesuffix('s') if count == 1 else names}"
+    return "\n".join([f"FAIL: {numbered(len(found.differences), 'differences')} in {looked_at}.", *lines])

@@ -5,7 +5,7 @@ No role is exempt from a budget: a right to call says nothing about the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -58,6 +58,10 @@ class Caller:
     role: Role
     organization: str = ""
     scope: Scope | None = None
+
+    def reaches(self, scopes: Sequence[Scope]) -> bool:
+        """Tell whether a call of these scopes is one that the caller may touch."""
+        return self.scope is None or self.scope in scopes
 
 
 class Actor(NamedTuple):

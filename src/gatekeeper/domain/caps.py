@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import pairwise
 
 from . import errors
+from .access import Actor
+from .audit import AuditAction, AuditEvent, Content
 from .budget import DEFAULT_THRESHOLDS, Balance, Budget, Enforcement, ExcessKind, Scope
 from .commands import Money
-from .money import ZERO
+from .money import ZERO, plain
 from .organization import Organization
 from .periods import Window
 from .verdicts import Excess
@@ -57,6 +60,33 @@ def change(organization: Organization, budget: Budget | None, command: SetCap) -
         reason=command.reason,
         revision=budget.revision + 1,
     )
+
+
+def change_event(before: Budget | None, after: Budget, actor: Actor, now: datetime) -> AuditEvent:
+    """Return what is written down about a budget that was set; of one that was frozen or let go on, that."""
+    action = AuditAction.BUDGET_SET
+    if after.frozen != (before is not None and before.frozen):
+        action = AuditAction.BUDGET_FROZEN if after.frozen else AuditAction.BUDGET_UNFROZEN
+    scope = f"{after.scope.kind.lower()} {after.scope.id!r}" if after.scope.id else after.scope.kind.lower()
+    return AuditEvent(
+        action=action,
+        actor=actor,
+        subject=f"budget of {scope}, {after.window.lower()}",
+        occurred_at=now,
+        before=None if before is None else _content(before),
+        after=_content(after),
+        reason=after.reason,
+    )
+
+
+def _content(budget: Budget) -> Content:
+    return {
+        "cap": plain(budget.cap),
+        "enforcement": budget.enforcement,
+        "thresholds": ", ".join(map(str, budget.thresholds)),
+        "frozen": str(budget.frozen).lower(),
+        "revision": str(budget.revision),
+    }
 
 
 def recap(balance: Balance, budget: Budget) -> tuple[Balance, Excess | None]:

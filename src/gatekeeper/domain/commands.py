@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
+from .access import SYSTEM, Actor
 from .prices import TokenCounts
 from .reservation import NO_METRICS, Attribution, Metrics, Outcome
 
 TTL_DEFAULT = timedelta(minutes=10)
+TTL_MAX = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class Reserve:
     digest: bytes
     labels: Mapping[str, str] = field(default_factory=dict)
     validate_only: bool = False
+    actor: Actor = SYSTEM
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +59,7 @@ class Commit:
     metrics: Metrics = NO_METRICS
     revenue_currency: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    actor: Actor = SYSTEM
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +67,7 @@ class Release:
     """Give the hold back."""
 
     reservation_id: str
+    actor: Actor = SYSTEM
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +77,7 @@ class Extend:
     reservation_id: str
     ttl: timedelta | None = None
     amount: Money | None = None
+    actor: Actor = SYSTEM
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,6 +85,7 @@ class Expire:
     """End the hold if its time is over. Asked by the server itself."""
 
     reservation_id: str
+    actor: Actor = SYSTEM
 
 
 Command = Reserve | Commit | Release | Extend | Expire

@@ -17,9 +17,11 @@ from .billing import Cost
 from .budget import Balance, BalanceKey, Budget, Enforcement, ExcessKind, Scope, ScopeKind
 from .commands import Command, Commit, Expire, Extend, Money, Release, Reserve, Tokens
 from .money import ZERO, plain
+from .open_holds import OpenHolds
 from .organization import Organization
 from .periods import Periods
 from .prices import PriceList
+from .release import is_manual, manual_release
 from .reservation import Attribution, Execution, ExecutionKind, ExpiryPolicy, Outcome, Reservation, ReservationState
 from .verdicts import Changes, Committed, Denial, Excess, Held, Verdict
 
@@ -42,12 +44,14 @@ class Ledger:
         budgets: Iterable[Budget],
         balances: Mapping[BalanceKey, Balance],
         reservations: Mapping[str, Reservation],
+        open_holds: OpenHolds,
     ) -> None:
         """Take what was loaded. `balances` may lack those of the current periods: they stand at zero then."""
         self.organization = organization
         self.now = now
         self.periods = periods
-        self.changes = Changes()
+        self.changes = Changes(open_holds=open_holds.changed)
+        self._open_holds = open_holds
         self._prices = prices
         self._owner = owner
         self._balances = dict(balances)
@@ -76,17 +80,20 @@ class Ledger:
         if (known := self._reservations.get(command.reservation_id)) is not None:
             if known.request_digest != command.digest:
                 raise errors.ReservationMismatch(reservation_id=command.reservation_id)
-            known = self._current(command.reservation_id)
+            known = self._current(command)
             return Held(known, self._asked(known.attribution, known.periods))
+        self._open_holds.demand_room(command.actor.caller)
         if self.organization.known_scopes:
             self._demand_known(attribution)
         model = command.estimate.model if isinstance(command.estimate, Tokens) else ""
         amount, price_version = self._estimate(command.estimate, attribution.agent_type)
         balances = self._asked(attribution, self.periods)
+        if amount is not None:
+            self._open_holds.demand_size(amount, balances, self.organization.currency)
         verdict = decide(amount, balances)
         if isinstance(verdict, Denied):
             denial = self._denial(
-                reservation_id=command.reservation_id,
+                command,
                 attribution=attribution,
                 model=model,
                 denied=verdict,
@@ -97,6 +104,7 @@ class Ledger:
                 self.changes.denials.append(denial)
             return denial
         assert amount is not None
+        self._open_holds.demand_life(command.reservation_id, self.now, self.now + command.ttl)
         reservation = Reservation(
             reservation_id=command.reservation_id,
             attribution=attribution,
@@ -107,6 +115,7 @@ class Ledger:
             created_at=self.now,
             expires_at=self.now + command.ttl,
             owner=self._owner,
+            caller=command.actor.caller.caller_id,
             request_digest=command.digest,
             price_version=price_version,
             would_deny=verdict.would_deny,
@@ -114,12 +123,13 @@ class Ledger:
         )
         if command.validate_only:
             return Held(reservation, balances)
+        self._open_holds.add(reservation.caller, 1)
         self._reservations[command.reservation_id] = self.changes.made[command.reservation_id] = reservation
         return Held(reservation, self._hold(balances, amount, verdict))
 
     def commit(self, command: Commit) -> Committed:
         """Record the real cost, whatever the state of the hold, but once."""
-        held = self._current(command.reservation_id)
+        held = self._current(command)
         if held.committed is not None and command.digest == held.commit_digest:
             return Committed(held, None, self._asked(held.attribution, held.periods))
         self._demand_currency(command.revenue_currency)
@@ -146,29 +156,35 @@ class Ledger:
 
     def release(self, command: Release) -> Held:
         """Give the whole hold back."""
-        held = self._current(command.reservation_id)
+        held = self._current(command)
         if held.committed is None and held.state is ReservationState.RELEASED:
             return Held(held, self._asked(held.attribution, held.periods))
         self._demand_held(held)
+        if is_manual(command, held):
+            self.changes.audit_events.append(manual_release(command, held, self.now))
         return self._end(held, ReservationState.RELEASED, BY_CALLER, ZERO)
 
     def extend(self, command: Extend) -> Held | Denial:
         """Prolong the hold, and raise it by the rules of Reserve."""
-        held = self._current(command.reservation_id)
+        held = self._current(command)
         self._demand_held(held)
         amount = held.amount if command.amount is None else self._in_currency(command.amount)
         if amount < held.amount:
             raise errors.AmountBelowHeld(
                 reservation_id=held.reservation_id, held=f"{plain(held.amount)} {self.organization.currency}"
             )
+        until = held.expires_at if command.ttl is None else max(held.expires_at, self.now + command.ttl)
+        if until > held.expires_at:
+            self._open_holds.demand_life(held.reservation_id, held.created_at, until)
         balances = self._asked(held.attribution, held.periods)
         more, would_deny = amount - held.amount, held.would_deny
         if more:
             self._demand_current(held, balances)
+            self._open_holds.demand_size(amount, balances, self.organization.currency)
             verdict = decide(more, balances)
             if isinstance(verdict, Denied):
                 denial = self._denial(
-                    reservation_id=held.reservation_id,
+                    command,
                     attribution=held.attribution,
                     model=held.model,
                     denied=verdict,
@@ -179,13 +195,12 @@ class Ledger:
                 return denial
             balances = self._hold(balances, more, verdict)
             would_deny = would_deny or verdict.would_deny
-        until = held.expires_at if command.ttl is None else max(held.expires_at, self.now + command.ttl)
         extended = held._replace(amount=amount, expires_at=until, would_deny=would_deny)
         return Held(self._change(extended), balances)
 
     def expire(self, command: Expire) -> Held:
         """End the hold if its time is over, as the organization's policy says."""
-        held = self._current(command.reservation_id)
+        held = self._current(command)
         return Held(held, self._asked(held.attribution, held.periods))
 
     def earliest_expiry(self, key: BalanceKey, known: datetime | None) -> datetime | None:
@@ -214,11 +229,14 @@ class Ledger:
             None,
         )
 
-    def _current(self, reservation_id: str) -> Reservation:
-        """Return a reservation as it is now: one whose time is over has expired, whether or not it was swept."""
-        held = self._reservations.get(reservation_id)
-        if held is None:
-            raise errors.ReservationNotFound(reservation_id=reservation_id)
+    def _current(self, command: Command) -> Reservation:
+        """Return a reservation as it is now: one whose time is over has expired, whether or not it was swept.
+
+        To a caller that is for one scope only, those of others do not exist.
+        """
+        held = self._reservations.get(command.reservation_id)
+        if held is None or not command.actor.caller.reaches(held.attribution.scopes()):
+            raise errors.ReservationNotFound(reservation_id=command.reservation_id)
         if held.state is not ReservationState.HELD or held.expires_at > self.now:
             return held
         charge = held.amount if self.organization.expiry_policy is ExpiryPolicy.CHARGE else ZERO
@@ -299,6 +317,7 @@ class Ledger:
         return Held(self._change(self._ended(held._replace(charged=charge), state, ended_by)), balances)
 
     def _ended(self, held: Reservation, state: ReservationState, ended_by: str) -> Reservation:
+        self._open_holds.add(held.caller, -1)
         return held._replace(state=state, ended_at=self.now, ended_by=f"{ended_by}@{self._owner}")
 
     def _put(self, balance: Balance) -> Balance:
@@ -340,8 +359,8 @@ class Ledger:
 
     def _denial(
         self,
+        command: Reserve | Extend,
         *,
-        reservation_id: str,
         attribution: Attribution,
         model: str,
         denied: Denied,
@@ -349,7 +368,7 @@ class Ledger:
         balances: Sequence[Balance],
     ) -> Denial:
         return Denial(
-            reservation_id=reservation_id,
+            reservation_id=command.reservation_id,
             attribution=attribution,
             model=model,
             denied=denied,
@@ -357,4 +376,5 @@ class Ledger:
             message=explain(denied, requested, model, self.organization.currency),
             balances=balances,
             denied_at=self.now,
+            actor=command.actor,
         )

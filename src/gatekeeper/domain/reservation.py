@@ -81,8 +81,9 @@ class Attribution(NamedTuple):
 class Reservation(NamedTuple):
     """A hold on money.
 
-    `request_digest` tells a retry from another request under the same id; `commit_digest` likewise for its commit.
-    `charged` is what its expiry cost under the CHARGE policy, `committed` what its commit cost.
+    `caller` is the id of who made it, `owner` names the process that did. `request_digest` tells a retry from another
+    request under the same id; `commit_digest` likewise for its commit. `charged` is what its expiry cost under the
+    CHARGE policy, `committed` what its commit cost.
     """
 
     reservation_id: str
@@ -94,6 +95,7 @@ class Reservation(NamedTuple):
     created_at: datetime
     expires_at: datetime
     owner: str
+    caller: str
     request_digest: bytes
     price_version: str = ""
     would_deny: bool = False

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from .access import Actor
 from .admission import DenialReason, Denied
+from .audit import AuditEvent
 from .budget import Balance, BalanceKey, ExcessKind
 from .reservation import Attribution, Execution, Reservation
 
@@ -25,6 +27,7 @@ class Denial:
     message: str
     balances: Sequence[Balance]
     denied_at: datetime
+    actor: Actor
     headroom_at: datetime | None = None
 
 
@@ -65,6 +68,8 @@ class Changes:
     executions: list[Execution] = field(default_factory=list)
     excesses: list[Excess] = field(default_factory=list)
     denials: list[Denial] = field(default_factory=list)
+    audit_events: list[AuditEvent] = field(default_factory=list)
+    open_holds: Mapping[str, int] = field(default_factory=dict)
 
 
 def headroom_is_due(denial: Denial) -> bool:

@@ -24,11 +24,19 @@ class NotReachableError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where a server is, and what opens a client of it inside the event loop."""
+
+    address: str
+    connect: Callable[[], AsyncClient]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """What is replayed, to which servers, and whether to wait for the holds that nobody settles."""
 
     plan: Plan
-    targets: Sequence[str]
+    servers: Sequence[Server]
     spread_s: float
     wait: bool
 
@@ -41,9 +49,9 @@ class Session:
         """
         tally = Tally()
         async with AsyncExitStack() as stack:
-            clients = [await stack.enter_async_context(AsyncClient(target)) for target in self.targets]
-            for client, target in zip(clients, self.targets, strict=True):
-                await _require_answer(client, self.plan.organization, target)
+            clients = [await stack.enter_async_context(server.connect()) for server in self.servers]
+            for client, server in zip(clients, self.servers, strict=True):
+                await _require_answer(client, self.plan.organization, server.address)
             driver = Driver(self.plan, clients, tally)
             with _stopped_by_signals(driver.stop), display.watching(tally):
                 await driver.run(self._calls(_readable(rows, tally, complain), display))
@@ -76,14 +84,14 @@ def _readable(rows: Iterable[Row | Unreadable], tally: Tally, complain: Callable
             yield row
 
 
-async def _require_answer(client: AsyncClient, organization: str, target: str) -> None:
+async def _require_answer(client: AsyncClient, organization: str, address: str) -> None:
     """Find out before the first call whether there is a server; it need not know the organization yet."""
     try:
         await client.get_status(organization)
     except NotFound:
         return
     except GatekeeperError as error:
-        message = f"{target} does not take calls: {error}"
+        message = f"{address} does not take calls: {error}"
         raise NotReachableError(message) from None
 
 

@@ -1,4 +1,4 @@
-"""What stands between the wire and the servicers? Validation before, the table of errors after.
+"""What stands between the wire and the servicers? Who calls, whether it may, validation; the table of errors after.
 
 This is a decorator and not a server interceptor: grpc.aio asks interceptors for a handler anew for every call, which
 costs as much as the validation itself.
@@ -6,17 +6,28 @@ costs as much as the validation itself.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from gatekeeper.domain import errors
+from gatekeeper.domain.access import Actor
 
-from .statuses import DETAILS_KEY, INTERNAL, details_of, status_of
+from .authentication import Authentication
+from .authorization import authorize
+from .call_rates import CallRates
+from .request_limits import RequestLimits
+from .statuses import DETAILS_KEY, INTERNAL, Status, details_of, status_of
 from .validation import Validator
+
+# Tells gRPC clients that try again by themselves when to.
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 log = structlog.get_logger(__name__)
 
@@ -28,19 +39,31 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Admission(Protocol):
-    """What the boundary asks before it lets a call in."""
+    """Whether calls are let in at all."""
 
     draining: bool
     away: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundary:
+    """What the boundary asks before it lets a call in. Without `rates`, callers are not told apart, nor slowed down."""
+
+    admission: Admission
+    authentication: Authentication
+    rates: CallRates | None
+    limits: RequestLimits
+    validator: Validator
+
+
 class CallInfo:
     """What a servicer may know of a call beside its request."""
 
-    __slots__ = ("canonical", "timeout_s")
+    __slots__ = ("actor", "canonical", "timeout_s")
 
-    def __init__(self, canonical: bytes, timeout_s: float | None) -> None:
-        """Keep the request's canonical bytes, and how long its caller still waits (None: for ever)."""
+    def __init__(self, actor: Actor, canonical: bytes, timeout_s: float | None) -> None:
+        """Keep who calls, the request's canonical bytes, and how long its caller still waits (None: for ever)."""
+        self.actor = actor
         self.canonical = canonical
         self.timeout_s = timeout_s
 
@@ -65,30 +88,46 @@ def reader(parse: Callable[[bytes], Request]) -> Callable[[bytes], Request | Unr
 
 
 def guarded(
-    method: Callable[[Request, CallInfo], Awaitable[Response]], name: str, validator: Validator, admission: Admission
+    method: Callable[[Request, CallInfo], Awaitable[Response]], descriptor: MethodDescriptor, boundary: Boundary
 ) -> Callable[[Request | Unreadable, Context], Awaitable[Response]]:
-    """Return `method` as a gRPC handler for requests of the full message name `name`."""
-    check = validator.checker(name)
+    """Return `method` as the gRPC handler of the RPC that `descriptor` describes."""
+    rpc = descriptor.name
+    check = boundary.validator.checker(descriptor.input_type.full_name)
+    admission, authentication, rates = boundary.admission, boundary.authentication, boundary.rates
+    limit = boundary.limits.checker(descriptor.input_type)
+    monotonic_s = time.monotonic
 
     async def handler(request: Request | Unreadable, context: Context) -> Response:
         try:
             if admission.draining:
                 raise errors.Draining
+            caller = await authentication.caller(context)
+            if rates is not None:
+                rates.count(caller.caller_id, monotonic_s())
             if isinstance(request, Unreadable):
                 raise errors.InvalidField(field="request", problem=NO_MESSAGE)
             if admission.away:
                 raise errors.DatabaseUnavailable
             canonical = check(request)
+            authorize(caller, rpc, request)
+            if limit is not None:
+                limit(request)
             timeout_s = context.time_remaining()
             if timeout_s is not None and timeout_s <= 0:
                 raise errors.DeadlineExceeded
-            return await method(request, CallInfo(canonical, timeout_s))
+            return await method(request, CallInfo(Actor(caller, context.peer()), canonical, timeout_s))
         except Exception as error:
             row, message = status_of(error)
             if row is INTERNAL:
-                log.exception("rpc.internal", method=name)
+                log.exception("rpc.internal", method=rpc)
             details = details_of(error, row, message)
-            await context.abort(row.code, message, ((DETAILS_KEY, details),))
+            await context.abort(row.code, message, ((DETAILS_KEY, details), *_pushback(row)))
             raise AssertionError from None
 
     return handler
+
+
+def _pushback(row: Status) -> Sequence[tuple[str, str]]:
+    if row.code is not grpc.StatusCode.RESOURCE_EXHAUSTED or row.retry_delay_ms is None:
+        return ()
+    return ((PUSHBACK_KEY, str(row.retry_delay_ms)),)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from typing import TypeVar
 
 from gatekeeper.domain.caps import SetCap
-from gatekeeper.domain.commands import TTL_DEFAULT, Commit, Extend, Release, Reserve
+from gatekeeper.domain.commands import TTL_DEFAULT, TTL_MAX, Commit, Extend, Release, Reserve
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.reservation import Outcome
 from gatekeeper.domain.verdicts import Committed, Denial, Held
@@ -49,10 +50,11 @@ def _digest(canonical: bytes) -> bytes:
 class GatekeeperServicer:
     """gatekeeper.v1.GatekeeperService, by the gate and the budgets."""
 
-    def __init__(self, gate: Gate, budgets: Budgets) -> None:
-        """Answer by these services."""
+    def __init__(self, gate: Gate, budgets: Budgets, *, ttl_max: timedelta = TTL_MAX) -> None:
+        """Answer by these services. A hold that names no ttl stands no longer than `ttl_max`."""
         self._gate = gate
         self._budgets = budgets
+        self._ttl_default = min(TTL_DEFAULT, ttl_max)
 
     async def Reserve(self, request: pb.ReserveRequest, info: CallInfo) -> pb.ReserveResponse:
         """Hold an estimate in every budget of the call, or in none."""
@@ -60,10 +62,11 @@ class GatekeeperServicer:
             reservation_id=request.reservation_id or new_reservation_id(),
             attribution=read_attribution(request),
             estimate=read_estimate(request),
-            ttl=read_duration(request.ttl, "ttl") if request.HasField("ttl") else TTL_DEFAULT,
+            ttl=read_duration(request.ttl, "ttl") if request.HasField("ttl") else self._ttl_default,
             digest=_digest(info.canonical),
             labels=dict(request.labels),
             validate_only=request.validate_only,
+            actor=info.actor,
         )
         answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
         return _admission(pb.ReserveResponse, answer)
@@ -78,6 +81,7 @@ class GatekeeperServicer:
             metrics=read_metrics(request),
             revenue_currency=request.metrics.revenue.currency_code,
             labels=dict(request.labels),
+            actor=info.actor,
         )
         answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
         committed, organization = answer.verdict, answer.organization
@@ -94,7 +98,7 @@ class GatekeeperServicer:
 
     async def Release(self, request: pb.ReleaseRequest, info: CallInfo) -> pb.ReleaseResponse:
         """Give the whole hold back."""
-        command = Release(reservation_id=request.reservation_id)
+        command = Release(reservation_id=request.reservation_id, actor=info.actor)
         answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
         held, organization = answer.verdict, answer.organization
         assert isinstance(held, Held)
@@ -109,6 +113,7 @@ class GatekeeperServicer:
             reservation_id=request.reservation_id,
             ttl=read_duration(request.ttl, "ttl") if request.HasField("ttl") else None,
             amount=read_money(request.amount, "amount") if request.HasField("amount") else None,
+            actor=info.actor,
         )
         answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
         return _admission(pb.ExtendResponse, answer)
@@ -121,7 +126,7 @@ class GatekeeperServicer:
             can_execute=status.can_execute, budgets=write_statuses(status.balances, status.organization.currency)
         )
 
-    async def SetCap(self, request: pb.SetCapRequest, _info: CallInfo) -> pb.SetCapResponse:
+    async def SetCap(self, request: pb.SetCapRequest, info: CallInfo) -> pb.SetCapResponse:
         """Set a budget."""
         command = SetCap(
             scope=read_scope(request.scope, "scope"),
@@ -133,7 +138,7 @@ class GatekeeperServicer:
             reason=request.reason,
             etag=request.etag,
         )
-        set_now = await self._budgets.set_cap(request.organization, command)
+        set_now = await self._budgets.set_cap(request.organization, command, info.actor)
         return pb.SetCapResponse(budget=write_budget(set_now.budget, set_now.balance, set_now.organization.currency))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from gatekeeper.domain.budget import Scope, ScopeKind
 from gatekeeper.domain.errors import InvalidField
 from gatekeeper.domain.periods import TOTAL, Window
+from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.budgets import Budgets
 from gatekeeper.services.reports import Reports
 from gatekeeper_client.v1 import report_service_pb2 as pb
 
+from .audit_events import read_filters, read_position, write_page
 from .boundary import CallInfo
 from .paging import FOREIGN, page_size, read_instant, read_token, write_token
 from .translate import (
@@ -24,12 +26,13 @@ from .translate import (
 
 
 class ReportServicer:
-    """gatekeeper.v1.ReportService, by the reports and the budgets."""
+    """gatekeeper.v1.ReportService, by the reports, the budgets and the audit trail."""
 
-    def __init__(self, reports: Reports, budgets: Budgets) -> None:
+    def __init__(self, reports: Reports, budgets: Budgets, trail: AuditTrail) -> None:
         """Answer by these services."""
         self._reports = reports
         self._budgets = budgets
+        self._trail = trail
 
     async def ListBudgets(self, request: pb.ListBudgetsRequest, _info: CallInfo) -> pb.ListBudgetsResponse:
         """List an organization's budgets."""
@@ -77,6 +80,14 @@ class ReportServicer:
             executions=[write_execution(entry, page.organization) for entry in page.entries],
             next_page_token=write_token(request, page.after),
         )
+
+    async def ListAuditEvents(self, request: pb.ListAuditEventsRequest, _info: CallInfo) -> pb.ListAuditEventsResponse:
+        """List an organization's audit trail, newest first; the installation's for an empty one."""
+        position = read_position(read_token(request, 3))
+        page = await self._trail.page(
+            request.organization, read_filters(request), position, page_size(request.page_size)
+        )
+        return write_page(request, page)
 
 
 def _budget_key(position: list[str]) -> tuple[Scope, Window]:

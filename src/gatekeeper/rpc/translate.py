@@ -72,6 +72,11 @@ def read_scope(scope: budget_pb2.Scope, field: str) -> Scope:
     return Scope(kind, scope.id)
 
 
+def write_scope(scope: Scope) -> budget_pb2.Scope:
+    """Write a scope."""
+    return budget_pb2.Scope(kind=SCOPE_KINDS[scope.kind], id=scope.id)
+
+
 def read_attribution(request: gatekeeper_service_pb2.ReserveRequest) -> Attribution:
     """Read what a call is for."""
     return Attribution(
@@ -158,7 +163,7 @@ def write_status(balance: Balance, currency: str) -> budget_pb2.BudgetStatus:
     """Write how one period of a budget stands."""
     key = balance.key
     return budget_pb2.BudgetStatus(
-        scope=budget_pb2.Scope(kind=SCOPE_KINDS[key.scope.kind], id=key.scope.id),
+        scope=write_scope(key.scope),
         window=WINDOWS[key.window],
         period=key.period,
         cap=write_money(balance.cap, currency),
@@ -181,7 +186,7 @@ def write_statuses(balances: Sequence[Balance], currency: str) -> list[budget_pb
 def write_budget(budget: Budget, balance: Balance, currency: str) -> budget_pb2.Budget:
     """Write a budget with its current period."""
     return budget_pb2.Budget(
-        scope=budget_pb2.Scope(kind=SCOPE_KINDS[budget.scope.kind], id=budget.scope.id),
+        scope=write_scope(budget.scope),
         window=WINDOWS[budget.window],
         cap=write_money(budget.cap, currency),
         enforcement=ENFORCEMENTS[budget.enforcement],

@@ -13,9 +13,13 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from gatekeeper.domain import errors
+from gatekeeper.domain.access import Actor
+from gatekeeper.domain.audit import AuditAction, AuditEvent, AuditKey
 from gatekeeper.domain.budget import ORGANIZATION, Budget, Scope
 from gatekeeper.domain.commands import Command, Reserve
 from gatekeeper.domain.ledger import Ledger
+from gatekeeper.domain.money import plain
+from gatekeeper.domain.open_holds import EVERYBODY, HoldLimits, OpenHolds
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods, Window, periods_at
 from gatekeeper.domain.verdicts import Committed, Denial, Verdict, headroom_is_due
@@ -57,6 +61,8 @@ class Rules:
     monthly_budget: Decimal
     auto_provision: bool
     prices: Prices
+    holds: HoldLimits
+    audit_key: AuditKey
 
 
 Result = Answer | errors.GatekeeperError
@@ -89,6 +95,7 @@ async def settle(
         budgets=books.budgets.values(),
         balances=books.balances,
         reservations=books.reservations,
+        open_holds=OpenHolds(books.open_holds, rules.holds),
     )
     clock = asyncio.get_running_loop().time()
     results = [_apply(ledger, call, clock) for call in calls]
@@ -97,7 +104,9 @@ async def settle(
         await connection.execute("ROLLBACK")
         return results, current
     with wrap_errors():
-        await storage.close_books(connection, organization, ledger.changes)
+        if opened:
+            ledger.changes.audit_events.append(_opening(ledger, calls, results, monthly_budget(rules.monthly_budget)))
+        await storage.close_books(connection, organization, ledger.changes, rules.audit_key)
     return results, current
 
 
@@ -113,12 +122,13 @@ async def _open(
         scopes=_scopes(commands),
         periods=periods,
         reservation_ids=[command.reservation_id for command in commands],
+        callers={EVERYBODY} | {command.actor.caller.caller_id for command in commands if isinstance(command, Reserve)},
         of_reservations=not only_reserves,
     )
     books = await read()
-    opened = books is None and rules.auto_provision and any(isinstance(command, Reserve) for command in commands)
-    if opened:
-        await storage.open_organization(connection, organization, monthly_budget(rules.monthly_budget))
+    opened = False
+    if books is None and rules.auto_provision and any(isinstance(command, Reserve) for command in commands):
+        opened = await storage.open_organization(connection, organization, monthly_budget(rules.monthly_budget))
         books = await read(begin=False)
     if books is not None and only_reserves:
         await _read_repeated(connection, organization, books, periods)
@@ -140,6 +150,28 @@ async def _read_repeated(connection: Connection, organization: str, books: stora
 def _is_kept(call: Call, result: Result) -> bool:
     """Tell whether a call may open an organization: not one that fails or only asks."""
     return isinstance(result, Answer) and not (isinstance(call.command, Reserve) and call.command.validate_only)
+
+
+def _opening(ledger: Ledger, calls: Sequence[Call], results: Sequence[Result], budget: Budget) -> AuditEvent:
+    """Return what is written down about an organization that a call has opened."""
+    opener = next(call.command for call, result in zip(calls, results, strict=True) if _is_kept(call, result))
+    reason = f"first seen in Reserve of {opener.reservation_id!r}"
+    return opening_event(ledger.organization, budget, opener.actor, ledger.now, reason)
+
+
+def opening_event(
+    organization: Organization, budget: Budget | None, actor: Actor, now: datetime, reason: str
+) -> AuditEvent:
+    """Return what is written down about a new organization, and the budget that it begins with (None: none yet)."""
+    begins_with = {} if budget is None else {"monthly_budget": plain(budget.cap)}
+    return AuditEvent(
+        action=AuditAction.ORGANIZATION_OPENED,
+        actor=actor,
+        subject=f"organization {organization.organization!r}",
+        occurred_at=now,
+        after={"currency": organization.currency, "time_zone": organization.time_zone, **begins_with},
+        reason=reason,
+    )
 
 
 def monthly_budget(cap: Decimal) -> Budget:

@@ -9,14 +9,17 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from gatekeeper.domain import caps, errors
+from gatekeeper.domain.access import Actor
+from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.budget import ORGANIZATION, Balance, BalanceKey, Budget, Scope, ScopeKind
 from gatekeeper.domain.caps import SetCap
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import TOTAL, Periods, Window, periods_at
+from gatekeeper.storage import audit
 from gatekeeper.storage import budgets as storage
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 
-from .batch import monthly_budget
+from .batch import monthly_budget, opening_event
 
 # Budgets in one answer of GetStatus; ListBudgets pages through more.
 STATUS_MAX = 1000
@@ -43,12 +46,15 @@ class Standing:
 class Budgets:
     """Reads without locks, and changes under the organization's lock."""
 
-    def __init__(self, *, reads: Pool, writes: Pool, monthly_budget: Decimal, auto_provision: bool) -> None:
-        """Read and write by these pools."""
+    def __init__(
+        self, *, reads: Pool, writes: Pool, monthly_budget: Decimal, auto_provision: bool, audit_key: AuditKey
+    ) -> None:
+        """Read and write by these pools; seal what the audit trail keeps with `audit_key`."""
         self._reads = reads
         self._writes = writes
         self._monthly_budget = monthly_budget
         self._auto_provision = auto_provision
+        self._audit_key = audit_key
 
     async def status(self, organization: str, scopes: Sequence[Scope], period: str) -> Status:
         """Return how an organization's budgets stand: those of `scopes` and its own, or all.
@@ -90,14 +96,14 @@ class Budgets:
             for standing in standings
         ]
 
-    async def set_cap(self, organization: str, command: SetCap) -> Standing:
-        """Set a budget, and put its current period under it.
+    async def set_cap(self, organization: str, command: SetCap, actor: Actor) -> Standing:
+        """Set a budget, and put its current period under it; write down who did.
 
         Raises `OrganizationNotFound`, `EtagMismatch`, `CurrencyMismatch` or `InvalidField`.
         """
         with wrap_errors():
             async with self._writes.connection() as connection, connection.transaction():
-                now, found = await self._lock(connection, organization, command)
+                now, found = await self._lock(connection, organization, command, actor)
                 period = periods_at(now, ZoneInfo(found.time_zone)).of(command.window)
                 standings = await storage.list_budgets(
                     connection, organization, periods=[period], scopes=[command.scope], limit=len(Window)
@@ -111,9 +117,13 @@ class Budgets:
                 balance, excess = caps.recap(balance, budget)
                 updated_at = await storage.write_budget(connection, organization, budget)
                 await storage.write_recapped(connection, organization, balance, excess)
+                event = caps.change_event(before.budget if before else None, budget, actor, now)
+                await audit.write_event(connection, organization, event, self._audit_key)
         return Standing(organization=found, budget=replace(budget, updated_at=updated_at), balance=balance)
 
-    async def _lock(self, connection: Connection, organization: str, command: SetCap) -> tuple[datetime, Organization]:
+    async def _lock(
+        self, connection: Connection, organization: str, command: SetCap, actor: Actor
+    ) -> tuple[datetime, Organization]:
         """Lock the books; open an organization by capping it, or where any call may open one."""
         found = await storage.lock_organization(connection, organization)
         if found is not None:
@@ -124,8 +134,11 @@ class Budgets:
         await storage.add_organization(connection, organization)
         found = await storage.lock_organization(connection, organization)
         assert found is not None
-        if not (is_own and command.window is Window.MONTH):
-            await storage.write_budget(connection, organization, monthly_budget(self._monthly_budget))
+        budget = None if is_own and command.window is Window.MONTH else monthly_budget(self._monthly_budget)
+        if budget is not None:
+            await storage.write_budget(connection, organization, budget)
+        event = opening_event(found[1], budget, actor, found[0], "first seen in SetCap")
+        await audit.write_event(connection, organization, event, self._audit_key)
         return found
 
 

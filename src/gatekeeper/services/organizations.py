@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 import zoneinfo
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,19 +11,21 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from gatekeeper.domain import caps, errors
+from gatekeeper.domain.access import Actor
+from gatekeeper.domain.audit import AuditAction, AuditEvent, AuditKey, Content
 from gatekeeper.domain.budget import ORGANIZATION, BalanceKey, Budget
 from gatekeeper.domain.caps import SetCap
 from gatekeeper.domain.commands import Money
+from gatekeeper.domain.names import check_name
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods, Window, periods_at
 from gatekeeper.domain.reservation import ExpiryPolicy
-from gatekeeper.storage import books, budgets, organizations
+from gatekeeper.storage import audit, books, budgets, organizations
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 
-from .batch import monthly_budget
+from .batch import monthly_budget, opening_event
 from .budgets import Budgets
 
-NAME_LENGTH_MAX = 128
 CURRENCY = re.compile("[A-Z]{3}")
 REASON = "gatekeeper init"
 
@@ -52,10 +53,12 @@ class Opened:
     is_new: bool
 
 
-async def open_or_change(pool: Pool, name: str, terms: Terms, *, default_budget: Decimal) -> Opened:
+async def open_or_change(
+    pool: Pool, name: str, terms: Terms, *, default_budget: Decimal, actor: Actor, key: AuditKey
+) -> Opened:
     """Open an organization on these terms, or change those of one that is open; the same again changes nothing.
 
-    A new one gets a monthly budget of `default_budget` unless the terms say otherwise.
+    A new one gets a monthly budget of `default_budget` unless the terms say otherwise. Changes are written down.
 
     Raises `InvalidField`, or `CurrencyMismatch` once money is kept in another currency.
     """
@@ -63,10 +66,10 @@ async def open_or_change(pool: Pool, name: str, terms: Terms, *, default_budget:
     with wrap_errors():
         async with pool.connection() as connection, connection.transaction():
             found = await budgets.lock_organization(connection, name)
-            is_new = found is None
+            is_new = False
             if found is None:
                 cap = default_budget if terms.monthly_budget is None else terms.monthly_budget
-                await books.open_organization(connection, name, monthly_budget(cap))
+                is_new = await books.open_organization(connection, name, monthly_budget(cap))
                 found = await budgets.lock_organization(connection, name)
                 assert found is not None
             now, before = found
@@ -74,16 +77,38 @@ async def open_or_change(pool: Pool, name: str, terms: Terms, *, default_budget:
             if after != before:
                 await _change(connection, before, after, now)
             budget = await _own_budget(connection, name)
+            if is_new or after != before:
+                event = _event(None if is_new else before, after, budget, actor, now)
+                await audit.write_event(connection, name, event, key)
     if terms.monthly_budget is not None and (budget is None or budget.cap != terms.monthly_budget):
-        budget = await _set_budget(pool, name, terms.monthly_budget)
+        budget = await _set_budget(pool, name, terms.monthly_budget, actor, key)
     assert budget is not None
     return Opened(organization=after, budget=budget, is_new=is_new)
 
 
-async def _set_budget(pool: Pool, name: str, cap: Decimal) -> Budget:
+def _event(
+    before: Organization | None, after: Organization, budget: Budget | None, actor: Actor, now: datetime
+) -> AuditEvent:
+    """Return what is written down about new terms, or a new organization with its budget."""
+    opening = opening_event(after, budget, actor, now, REASON)
+    if before is None:
+        return replace(opening, after={**(opening.after or {}), **_content(after)})
+    return replace(opening, action=AuditAction.POLICY_CHANGED, before=_content(before), after=_content(after))
+
+
+def _content(organization: Organization) -> Content:
+    return {
+        "currency": organization.currency,
+        "time_zone": organization.time_zone,
+        "expiry_policy": organization.expiry_policy,
+        "known_scopes": str(organization.known_scopes).lower(),
+    }
+
+
+async def _set_budget(pool: Pool, name: str, cap: Decimal, actor: Actor, key: AuditKey) -> Budget:
     command = SetCap(scope=ORGANIZATION, window=Window.MONTH, cap=Money(amount=cap), reason=REASON)
-    standing = await Budgets(reads=pool, writes=pool, monthly_budget=cap, auto_provision=True).set_cap(name, command)
-    return standing.budget
+    budgets_of_all = Budgets(reads=pool, writes=pool, monthly_budget=cap, auto_provision=True, audit_key=key)
+    return (await budgets_of_all.set_cap(name, command, actor)).budget
 
 
 async def _own_budget(connection: Connection, name: str) -> Budget | None:
@@ -93,19 +118,13 @@ async def _own_budget(connection: Connection, name: str) -> Budget | None:
 
 def _check(name: str, terms: Terms) -> None:
     """Refuse what no request could name, and what is no currency or time zone."""
-    if not 0 < len(name) <= NAME_LENGTH_MAX or name != name.strip() or any(map(_is_control, name)):
-        problem = f"must be 1 to {NAME_LENGTH_MAX} characters, with no control characters, and no blank at either end"
-        raise errors.InvalidField(field="organization", problem=problem)
+    check_name("organization", name)
     if terms.currency is not None and not CURRENCY.fullmatch(terms.currency):
         raise errors.InvalidField(field="currency", problem="must be three capital letters like EUR")
     if terms.time_zone is not None and terms.time_zone not in zoneinfo.available_timezones():
         close = difflib.get_close_matches(terms.time_zone, zoneinfo.available_timezones(), n=1)
         example = close[0] if close else "Europe/Berlin"
         raise errors.InvalidField(field="time_zone", problem=f"{terms.time_zone!r} is not one; write it like {example}")
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character).startswith("C")
 
 
 def _changed(before: Organization, terms: Terms) -> Organization:

@@ -5,19 +5,24 @@ Price books are immutable: a change makes a new version of the organization's ow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import count
 
-from gatekeeper.domain.errors import InvalidField, OrganizationNotFound
+from gatekeeper.domain.access import Actor
+from gatekeeper.domain.audit import AuditAction, AuditEvent, AuditKey, Content
+from gatekeeper.domain.errors import CurrencyMismatch, InvalidField, OrganizationNotFound
 from gatekeeper.domain.model_match import Clause
+from gatekeeper.domain.names import check_reason
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.price_book import PriceBook, PricedModel
+from gatekeeper.domain.price_documents import write_decimal
 from gatekeeper.domain.prices import MODEL_STRING_LENGTH_MAX
-from gatekeeper.domain.rates import DatedRates, ModelRates, Rate
-from gatekeeper.storage import budgets, price_books
+from gatekeeper.domain.rates import DatedRates, ModelRates, Rate, rates_at
+from gatekeeper.storage import audit, budgets, price_books
 from gatekeeper.storage.books import database_now
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 from gatekeeper.storage.price_versions import versions
@@ -25,6 +30,9 @@ from gatekeeper.storage.price_versions import versions
 from .prices import BOOK_CURRENCY
 
 AGENT_TYPE_LENGTH_MAX = 128
+# Models or agent types that an organization prices by itself: each of them is in every version of its book.
+OWN_PRICES_MAX = 1000
+RATES = ("input", "cached_input", "cache_write_input", "output", "call")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,22 +86,45 @@ async def prices_in_force(pool: Pool, name: str | None) -> PricesInForce:
     return PricesInForce(currency=currency, books=tuple(map(PriceBook.from_document, documents)), at=at)
 
 
-async def set_price(pool: Pool, name: str, price: ModelPrice | AgentTypePrice) -> str:
-    """Put a price in force for an organization; return the version of its book that has it.
+async def set_price(
+    pool: Pool,
+    name: str,
+    price: ModelPrice | AgentTypePrice,
+    actor: Actor,
+    key: AuditKey,
+    *,
+    reason: str = "",
+    currencies: Collection[str] = (),
+) -> str:
+    """Put a price in force for an organization, and write down who did; return the version of its book that has it.
 
-    Raises `OrganizationNotFound`, or `InvalidField` for a price that cannot be.
+    `currencies` are those that its amounts were given in; empty ones stand for the organization's.
+    Raises `OrganizationNotFound`, `CurrencyMismatch`, or `InvalidField` for a price that cannot be.
     """
+    check_reason(reason)
     with wrap_errors():
         async with pool.connection() as connection, connection.transaction():
             found = await budgets.lock_organization(connection, name)
             if found is None:
                 raise OrganizationNotFound(organization=name)
             now, organization = found
+            if foreign := sorted({*currencies} - {"", organization.currency}):
+                raise CurrencyMismatch(organization=name, currency=organization.currency, given=foreign[0])
             before = await _own_book(connection, organization) or PriceBook(version="none")
             taken = await versions(connection, name)
             version = next(version for n in count(len(taken) + 1) if (version := f"{name}-{n}") not in taken)
             book = _priced(replace(before, version=version), price, now.astimezone(UTC).date())
             await price_books.add(connection, name, version, book.to_document())
+            event = AuditEvent(
+                action=AuditAction.PRICE_SET,
+                actor=actor,
+                subject=_subject(price),
+                occurred_at=now,
+                before=_content(before, price, now),
+                after=_content(book, price, None),
+                reason=reason,
+            )
+            await audit.write_event(connection, name, event, key)
     return version
 
 
@@ -102,6 +133,36 @@ async def _own_book(connection: Connection, organization: Organization) -> Price
         return None
     document = await price_books.find(connection, organization.organization, organization.price_version)
     return None if document is None else PriceBook.from_document(document)
+
+
+def _subject(price: ModelPrice | AgentTypePrice) -> str:
+    if isinstance(price, AgentTypePrice):
+        return f"price of agent type {price.agent_type.lower()!r}"
+    return f"price of model {price.model.lower()!r}"
+
+
+def _content(book: PriceBook, price: ModelPrice | AgentTypePrice, at: datetime | None) -> Content | None:
+    """Return what a book says of what `price` is of: at an instant, or as it is set (None)."""
+    if isinstance(price, AgentTypePrice):
+        rate = book.agent_types.get(price.agent_type.lower())
+        return None if rate is None else {"per_1000_tokens": write_decimal(rate), "book": book.version}
+    since = None
+    if at is None:
+        rates: ModelRates | None = _rates(price)
+        since = None if price.since is None else price.since.isoformat()
+    else:
+        dated = next((model.prices for model in book.models if model.name == price.model.lower()), ())
+        rates = rates_at(dated, at)
+    if rates is None:
+        return None
+    given: dict[str, Rate | None] = {name: getattr(rates, name) for name in RATES}
+    texts = {name: None if rate is None else _text(rate) for name, rate in given.items()}
+    return {**texts, "from": since, "book": book.version}
+
+
+def _text(rate: Rate) -> str:
+    document = rate.to_document()
+    return document if isinstance(document, str) else json.dumps(document)
 
 
 def _priced(book: PriceBook, price: ModelPrice | AgentTypePrice, today: date) -> PriceBook:
@@ -117,6 +178,8 @@ def _with_agent_type(book: PriceBook, price: AgentTypePrice) -> PriceBook:
     agent_type = price.agent_type.lower()
     if not 0 < len(agent_type) <= AGENT_TYPE_LENGTH_MAX:
         raise InvalidField(field="agent_type", problem=f"must be 1 to {AGENT_TYPE_LENGTH_MAX} characters")
+    if len(book.agent_types.keys() - {agent_type}) >= OWN_PRICES_MAX:
+        raise InvalidField(field="agent_type", problem=f"would be more than the {OWN_PRICES_MAX} that a book may have")
     return replace(book, agent_types={**book.agent_types, agent_type: price.per_1000_tokens})
 
 
@@ -127,6 +190,8 @@ def _with_model(book: PriceBook, price: ModelPrice, today: date) -> PriceBook:
     if price.since is not None and price.since < today:
         raise InvalidField(field="from", problem=f"lies in the past; it is {today} by UTC")
     others = tuple(model for model in book.models if model.name != name)
+    if len(others) >= OWN_PRICES_MAX:
+        raise InvalidField(field="model", problem=f"would be more than the {OWN_PRICES_MAX} that a book may have")
     before = next((model.prices for model in book.models if model.name == name), ())
     prices = _scheduled(before, DatedRates(since=price.since, rates=_rates(price)), today)
     model = PricedModel(name=name, match=Clause(kind="equals", text=name), prices=prices)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 
-from gatekeeper.storage import price_books, schema
-from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, wrap_errors
+from gatekeeper.storage import grants, price_books, schema
+from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Connection, wrap_errors
 
 from .price_snapshot import snapshot, snapshot_version
+
+PASSWORD_BYTES = 32
 
 
 async def is_ready(database_url: str) -> bool:
@@ -22,11 +26,50 @@ async def is_ready(database_url: str) -> bool:
             return await price_books.find(connection, price_books.EVERYONE, snapshot_version()) is not None
 
 
-async def prepare(database_url: str) -> None:
-    """Bring the schema up to date, and put the price book of this version in force."""
+async def prepare(database_url: str, *, server_role: str | None = None) -> None:
+    """Bring the schema up to date, put the price book of this version in force, and let a role serve.
+
+    Raises `RoleError` where the role cannot serve; nothing is changed then.
+    """
+    if server_role is not None:
+        await _require_grantable(database_url, server_role)
     document = asyncio.create_task(asyncio.to_thread(snapshot))
     await asyncio.to_thread(schema.migrate, database_url)
     with wrap_errors():
         connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True)
         async with connection:
             await price_books.add(connection, price_books.EVERYONE, snapshot_version(), await document)
+            if server_role is not None:
+                await grants.grant(connection, server_role)
+
+
+async def _require_grantable(database_url: str, role: str) -> None:
+    with wrap_errors():
+        connection = await psycopg.AsyncConnection.connect(database_url, connect_timeout=CONNECT_TIMEOUT_S)
+        async with connection:
+            await grants.require_grantable(connection, role)
+
+
+async def server_url(owner_url: str, role: str = grants.SERVER_ROLE) -> str:
+    """Return the owner's URL for the server's role instead, which is made where it is missing.
+
+    Its password is new each time, kept nowhere, and ends the one before: there is one such server at a time.
+    """
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    with wrap_errors():
+        connection = await psycopg.AsyncConnection.connect(
+            owner_url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
+        )
+        async with connection:
+            await grants.renew(connection, role, password)
+            if await grants.privileges_of(connection, role) != grants.WANTED:
+                await grants.grant(connection, role)
+    parts = urlsplit(owner_url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(role, safe='')}:{password}@{place}"))
+
+
+async def role_excess(connection: Connection) -> list[str]:
+    """Return what the role of a server's connection may do and should not, in short sentences without a subject."""
+    with wrap_errors():
+        return await grants.excessive(connection)

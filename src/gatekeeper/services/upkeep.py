@@ -64,6 +64,18 @@ async def sweep_forever(gate: Gate, reads: Pool, interval_s: float) -> None:
             await asyncio.sleep(interval_s)
 
 
+async def keep_doing(event: str, work: Callable[[], Awaitable[object]], interval_s: float) -> None:
+    """Do some work at every interval. What fails is logged as `event` and done again."""
+    while True:
+        try:
+            await work()
+        except GatekeeperError as error:
+            log.warning(event, reason=str(error))
+        except Exception:
+            log.exception(event)
+        await asyncio.sleep(interval_s)
+
+
 async def probe(gate: Gate, pool: Pool, prices: Prices, *, served: Sequence[Pool]) -> dict[str, bool]:
     """Return the parts of readiness by name, and open or shut the gate.
 

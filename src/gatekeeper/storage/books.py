@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Scope
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods, Window
 from gatekeeper.domain.reservation import Execution, Reservation
-from gatekeeper.domain.verdicts import Changes
+from gatekeeper.domain.verdicts import Changes, Denial
 
-from . import rows
+from . import audit, rows
 from .connections import Connection, first
 from .roundtrip import Statement, roundtrip
 
@@ -36,17 +38,32 @@ FROM locked
 """,
 )
 
-# Reads reservations by primary key. No lock: the organization's covers them. Each id is looked up by itself, and
-# OFFSET 0 keeps the planner from turning that round: planned on a small table, a list of ids would be looked for among
-# all reservations of the organization, and this plan stays with the connection while the table grows.
+# Reads reservations by primary key, with the count of their callers' open holds. No lock: the organization's covers
+# them. Each id is looked up by itself, and OFFSET 0 keeps the planner from turning that round: planned on a small
+# table, a list of ids would be looked for among all reservations of the organization, and this plan stays with the
+# connection while the table grows.
 RESERVATIONS = Statement(
     "reservations",
     f"""
-SELECT r.* FROM json_array_elements_text($2) AS asked(id)
+SELECT r.*, h.holds FROM json_array_elements_text($2) AS asked(id)
 CROSS JOIN LATERAL (
     SELECT {rows.RESERVATION_COLUMNS} FROM reservations
     WHERE organization = $1 AND reservation_id = asked.id OFFSET 0
 ) AS r
+LEFT JOIN LATERAL (
+    SELECT holds FROM open_holds WHERE organization = $1 AND caller = r.caller OFFSET 0
+) AS h ON true
+""",
+)
+
+# Reads the count of callers' open holds by primary key. No lock: the organization's covers them.
+OPEN_HOLDS = Statement(
+    "open_holds",
+    """
+SELECT h.* FROM json_array_elements_text($2) AS asked(caller)
+CROSS JOIN LATERAL (
+    SELECT caller, holds FROM open_holds WHERE organization = $1 AND caller = asked.caller OFFSET 0
+) AS h
 """,
 )
 
@@ -158,7 +175,25 @@ INSERT_DENIALS = Statement(
     "insert_denials",
     f"""
 INSERT INTO denials (organization, {rows.DENIAL_COLUMNS})
-SELECT $1, {rows.DENIAL_COLUMNS} FROM json_to_recordset($2) AS r({rows.DENIAL_TYPES})
+SELECT $1, {rows.DENIAL_VALUES} FROM json_to_recordset($2) AS r({rows.DENIAL_TYPES})
+""",
+)
+
+INSERT_AUDIT_EVENTS = Statement(
+    "insert_audit_events",
+    f"""
+INSERT INTO audit_events (organization, {audit.EVENT_COLUMNS})
+SELECT $1, {audit.EVENT_VALUES} FROM json_to_recordset($2) AS r({audit.EVENT_TYPES})
+""",
+)
+
+# Writes counts of open holds, new or changed, by primary key.
+UPSERT_OPEN_HOLDS = Statement(
+    "upsert_open_holds",
+    """
+INSERT INTO open_holds (organization, caller, holds)
+SELECT $1, caller, holds FROM json_to_recordset($2) AS r(caller text, holds bigint)
+ON CONFLICT (organization, caller) DO UPDATE SET holds = excluded.holds
 """,
 )
 
@@ -188,6 +223,7 @@ class Books:
     now: datetime
     organization: Organization
     reservations: dict[str, Reservation]
+    open_holds: dict[str, int]
     budgets: dict[tuple[Scope, Window], Budget] = field(default_factory=dict)
     balances: dict[BalanceKey, Balance] = field(default_factory=dict)
 
@@ -203,32 +239,36 @@ async def open_books(
     scopes: Collection[Scope],
     periods: Periods,
     reservation_ids: Sequence[str],
+    callers: Collection[str],
     of_reservations: bool,
     begin: bool = True,
 ) -> Books | None:
     """Lock an organization's books and read what a batch needs, in one round trip. None: no such organization.
 
     `periods` are those that new reservations are expected to fall in; the caller looks at `now` and asks again with
-    `read_budgets` when midnight has passed in between. `of_reservations`: read the reservations' budgets too.
+    `read_budgets` when midnight has passed in between. `callers` are those of new reservations, and ""
+    for everybody. `of_reservations`: read the reservations' budgets too.
     """
     ids = rows.as_json(reservation_ids)
     calls = [
         (LOCK, (organization,)),
         (RESERVATIONS, (organization, ids)),
+        (OPEN_HOLDS, (organization, rows.as_json([*callers]))),
         (BUDGETS, (organization, _as_json(scopes), periods.day, periods.month)),
     ]
     if of_reservations:
         calls.append((BUDGETS_OF_RESERVATIONS, (organization, ids)))
     if begin:
         calls.insert(0, (BEGIN, ()))
-    locked, held, *found = (await roundtrip(connection, *calls))[begin:]
+    locked, held, counted, *found = (await roundtrip(connection, *calls))[begin:]
     if not locked:
         return None
-    row = locked[0]
+    now, *organization_row = locked[0]
     books = Books(
-        now=row[0],
-        organization=rows.organization(row[1:]),
-        reservations={held_row[0]: rows.reservation(held_row) for held_row in held},
+        now=now,
+        organization=rows.organization(organization_row),
+        reservations={row[0]: rows.reservation(row[:-1]) for row in held},
+        open_holds=dict(counted) | {row[rows.CALLER]: row[-1] for row in held if row[-1] is not None},
     )
     for budgets in found:
         rows.add_budgets(books.budgets, books.balances, budgets)
@@ -247,28 +287,36 @@ def _as_json(scopes: Collection[Scope]) -> str:
     return rows.as_json([{"kind": scope.kind, "id": scope.id} for scope in scopes])
 
 
-async def close_books(connection: Connection, organization: str, changes: Changes) -> None:
-    """Write all changes and commit, in one round trip."""
+async def close_books(connection: Connection, organization: str, changes: Changes, key: AuditKey) -> None:
+    """Write all changes and commit, in one round trip. What the audit trail keeps is sealed with `key`."""
     tables = (
         (INSERT_RESERVATIONS, [rows.of_reservation(held) for held in changes.made.values()]),
         (UPDATE_RESERVATIONS, [rows.of_reservation(held) for held in changes.changed.values()]),
         (INSERT_EXECUTIONS, [rows.of_execution(execution) for execution in changes.executions]),
-        (INSERT_DENIALS, [rows.of_denial(denial) for denial in changes.denials]),
+        (INSERT_DENIALS, [_sealed(organization, denial, key) for denial in changes.denials]),
+        (INSERT_AUDIT_EVENTS, [audit.event_record(organization, event, key) for event in changes.audit_events]),
         (INSERT_EXCESSES, [rows.of_excess(excess) for excess in changes.excesses]),
+        (UPSERT_OPEN_HOLDS, [{"caller": caller, "holds": holds} for caller, holds in changes.open_holds.items()]),
         (UPSERT_BALANCES, [rows.of_balance(balance) for balance in changes.balances.values()]),
     )
     writes = [(statement, (organization, rows.as_json(records))) for statement, records in tables if records]
     await roundtrip(connection, *writes, (COMMIT, ()))
 
 
-async def open_organization(connection: Connection, organization: str, budget: Budget) -> None:
-    """Open an organization with one budget, unless it is open already."""
-    await connection.execute(OPEN_ORGANIZATION, (organization,))
+def _sealed(organization: str, denial: Denial, key: AuditKey) -> dict[str, Any]:
+    record = rows.of_denial(denial)
+    return {**record, "seal": audit.denial_seal(organization, record, key).hex()}
+
+
+async def open_organization(connection: Connection, organization: str, budget: Budget) -> bool:
+    """Open an organization with one budget, unless it is open already; return whether it was not."""
+    opened = await connection.execute(OPEN_ORGANIZATION, (organization,))
     await connection.execute(
         "INSERT INTO budgets (organization, scope_kind, scope_id, budget_window, cap, enforcement, thresholds)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
         (organization, *budget.scope, budget.window, budget.cap, budget.enforcement, list(budget.thresholds)),
     )
+    return bool(opened.rowcount)
 
 
 async def earliest_expiry(

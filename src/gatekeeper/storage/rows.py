@@ -41,6 +41,7 @@ _RESERVATION = {
     "created_at": "timestamptz",
     "expires_at": "timestamptz",
     "owner": "text",
+    "caller": "text",
     "request_digest": "text",
     "price_version": "text",
     "would_deny": "boolean",
@@ -96,6 +97,11 @@ _DENIAL = {
     "shortfall": "numeric",
     "headroom_at": "timestamptz",
     "denied_at": "timestamptz",
+    "caller": "text",
+    "actor": "text",
+    "actor_role": "text",
+    "peer": "text",
+    "seal": "text",
 }
 
 
@@ -108,6 +114,8 @@ RESERVATION_TYPES = _types(_RESERVATION)
 RESERVATION_VALUES = RESERVATION_COLUMNS.replace("request_digest", "decode(request_digest, 'hex')").replace(
     "commit_digest", "decode(commit_digest, 'hex')"
 )
+# Where the caller is among them.
+CALLER = [*_RESERVATION].index("caller")
 EXECUTION_COLUMNS = ", ".join(_EXECUTION)
 EXECUTION_TYPES = _types(_EXECUTION)
 BALANCE_COLUMNS = ", ".join(_BALANCE)
@@ -116,6 +124,7 @@ EXCESS_COLUMNS = ", ".join(_EXCESS)
 EXCESS_TYPES = _types(_EXCESS)
 DENIAL_COLUMNS = ", ".join(_DENIAL)
 DENIAL_TYPES = _types(_DENIAL)
+DENIAL_VALUES = DENIAL_COLUMNS.replace("seal", "decode(seal, 'hex')")
 
 SCOPE_COLUMNS = {
     ScopeKind.DEPARTMENT: "department",
@@ -147,7 +156,7 @@ def organization(row: Sequence[Any]) -> Organization:
 def reservation(row: Sequence[Any]) -> Reservation:
     """Read the RESERVATION_COLUMNS of a row."""
     (reservation_id, department, campaign, agent, run, agent_type, task, model, amount, state, day, month,
-     created_at, expires_at, owner, request_digest, price_version, would_deny, labels, ended_at, ended_by,
+     created_at, expires_at, owner, caller, request_digest, price_version, would_deny, labels, ended_at, ended_by,
      charged, committed, commit_digest, late) = row  # fmt: skip
     return Reservation(
         reservation_id,
@@ -159,6 +168,7 @@ def reservation(row: Sequence[Any]) -> Reservation:
         created_at,
         expires_at,
         owner,
+        caller,
         request_digest,
         price_version,
         would_deny,
@@ -191,6 +201,7 @@ def of_reservation(held: Reservation) -> dict[str, Any]:
         "created_at": held.created_at.isoformat(),
         "expires_at": held.expires_at.isoformat(),
         "owner": held.owner,
+        "caller": held.caller,
         "request_digest": held.request_digest.hex(),
         "price_version": held.price_version,
         "would_deny": held.would_deny,
@@ -330,8 +341,9 @@ def of_excess(excess: Excess) -> dict[str, Any]:
 
 
 def of_denial(denial: Denial) -> dict[str, Any]:
-    """Write a denial as the row that DENIAL_TYPES describe."""
+    """Write a denial as the row that DENIAL_TYPES describe, but for its seal."""
     balance = denial.denied.balance
+    caller, peer = denial.actor
     return {
         "reservation_id": denial.reservation_id,
         **denial.attribution._asdict(),
@@ -342,6 +354,10 @@ def of_denial(denial: Denial) -> dict[str, Any]:
         "shortfall": str(denial.denied.shortfall),
         "headroom_at": denial.headroom_at and denial.headroom_at.isoformat(),
         "denied_at": denial.denied_at.isoformat(),
+        "caller": caller.caller_id,
+        "actor": caller.name,
+        "actor_role": caller.role,
+        "peer": peer,
     }
 
 

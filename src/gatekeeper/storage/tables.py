@@ -274,7 +274,6 @@ denials = Table(
     # Without a seal are only denials that are older than the audit trail.
     Column("seal", LargeBinary),
     PrimaryKeyConstraint("organization", "denial_id"),
-    CheckConstraint("seal IS NOT NULL", name="sealed"),
     CheckConstraint(
         "reason IN ('UNPRICED_MODEL', 'BUDGET_FROZEN', 'OUT_OF_BUDGET', 'HEADROOM_HELD')", name="reason_known"
     ),
@@ -341,9 +340,9 @@ Index("tokens_digest_idx", tokens.c.digest, unique=True, postgresql_where=text("
 token_revisions = Table(
     "token_revisions",
     metadata,
-    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("is_only", Boolean, primary_key=True, server_default=text("true")),
     Column("revision", BigInteger, nullable=False),
-    CheckConstraint("only", name="one_row"),
+    CheckConstraint("is_only", name="one_row"),
     comment="The newest revision of a token. Its row lock puts changes of tokens one after another.",
 )
 

@@ -19,7 +19,7 @@ NO_KEY = "NULL::text, NULL::text, NULL::text, NULL::text"
 KEY = "organization, scope_kind, scope_id, budget_window, period"
 
 # Every table that names organizations.
-TABLES: Sequence[str] = ("budgets", "balances", "reservations", "executions", "excesses", "denials")
+TABLES: Sequence[str] = ("budgets", "balances", "reservations", "executions", "excesses", "denials", "open_holds")
 
 UNKNOWN_ORGANIZATIONS = " UNION ALL ".join(
     f"SELECT 'rows in {table} of an organization that does not exist', organization, {NO_KEY}, '',"
@@ -157,6 +157,19 @@ FROM reservations t
 WHERE {MINE} AND state = 'HELD' AND expires_at < clock_timestamp() - make_interval(secs => %(overdue_after_s)s)
 """
 
+# The counts of open holds, of each caller and of all. By the index on open holds.
+OPEN_HOLDS = f"""
+SELECT 'open holds' || CASE caller WHEN '' THEN '' ELSE ' of caller ' || quote_literal(caller) END,
+       organization, {NO_KEY}, '', coalesce(r.holds, 0)::numeric, coalesce(h.holds, 0)::numeric
+FROM (SELECT organization, caller, holds FROM open_holds t WHERE {MINE}) h
+FULL JOIN (
+    SELECT t.organization, c.caller, count(*) AS holds FROM reservations t
+    CROSS JOIN LATERAL unnest(CASE t.caller WHEN '' THEN ARRAY[''] ELSE ARRAY['', t.caller] END) AS c(caller)
+    WHERE {MINE} AND t.state = 'HELD' GROUP BY 1, 2
+) r USING (organization, caller)
+WHERE coalesce(r.holds, 0) <> coalesce(h.holds, 0)
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -187,5 +200,6 @@ CHECKS = (
     Check(name="reservations", statement=RESERVATIONS),
     Check(name="executions", statement=EXECUTIONS),
     Check(name="missing executions", statement=MISSING_EXECUTIONS),
+    Check(name="open holds", statement=OPEN_HOLDS),
     Check(name="overdue holds", statement=OVERDUE),
 )

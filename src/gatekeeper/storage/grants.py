@@ -1,0 +1,259 @@
+"""What may the server's PostgreSQL role do with each table, and what may a role do beyond that?
+
+Whoever migrates owns the tables. The server connects as another role, which adds to the billing log and the audit trail
+and can neither change nor remove what stands there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from .connections import Connection, wrap_errors
+from .schema import MIGRATION_LOCK
+
+SERVER_ROLE = "gatekeeper_server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privileges:
+    """What the server may do with a table besides reading it: insert rows, and change these columns."""
+
+    insert: bool = True
+    update: tuple[str, ...] = ()
+
+    def named(self) -> Iterable[str]:
+        """Return each as `GRANT` writes it."""
+        yield "SELECT"
+        if self.insert:
+            yield "INSERT"
+        yield from map(update_of, self.update)
+
+
+def update_of(column: str) -> str:
+    """Return the privilege to change a column, as `GRANT` writes it."""
+    return f"UPDATE ({column})"
+
+
+READ = Privileges(insert=False)
+WRITTEN_ONCE = Privileges()
+
+# Nothing is granted on whole tables but SELECT and INSERT: a column that no statement of the server changes is one that
+# it cannot. A row lock needs UPDATE of any one column.
+PRIVILEGES: Mapping[str, Privileges] = {
+    "alembic_version": READ,
+    # Currency, time zone and policies are changed by `gatekeeper init`, as the owner.
+    "organizations": Privileges(update=("price_version",)),
+    "budgets": Privileges(
+        update=("cap", "enforcement", "thresholds", "frozen", "revision", "reason", "updated_at"),
+    ),
+    "balances": Privileges(update=("cap", "enforcement", "reserved", "spent", "excess", "would_deny_count")),
+    "reservations": Privileges(
+        update=(
+            "amount",
+            "state",
+            "expires_at",
+            "ended_at",
+            "ended_by",
+            "commit_digest",
+            "charged",
+            "committed",
+            "late",
+            "would_deny",
+        )
+    ),
+    "open_holds": Privileges(update=("holds",)),
+    "executions": WRITTEN_ONCE,
+    "excesses": WRITTEN_ONCE,
+    "denials": WRITTEN_ONCE,
+    "price_books": WRITTEN_ONCE,
+    "tokens": Privileges(update=("revoked_at",)),
+    # Its only row comes with the migration; the trigger on tokens counts in it.
+    "token_revisions": Privileges(insert=False, update=("revision",)),
+    "token_uses": Privileges(update=("last_used_at",)),
+    "audit_events": WRITTEN_ONCE,
+    "audit_chain": WRITTEN_ONCE,
+    "audit_heads": Privileges(update=("sequence", "link")),
+}
+WANTED = frozenset((table, privilege) for table, granted in PRIVILEGES.items() for privilege in granted.named())
+
+# Reads whether a role exists, and why it must not be granted to: a superuser is refused nothing anyway, and an owner
+# would lose what it owns the tables for.
+OBSTACLES = """
+SELECT r.rolsuper, r.rolname = session_user
+    OR EXISTS (SELECT FROM pg_class WHERE oid = ANY(%(tables)s::text[]::regclass[]) AND relowner = r.oid)
+FROM pg_roles r WHERE r.rolname = %(role)s
+"""
+
+# Reads what a role may do with our tables by any way: its own grants, those of roles it belongs to, and PUBLIC's.
+HELD = """
+SELECT t.name, p.privilege FROM unnest(%(tables)s::text[]) AS t(name)
+CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p(privilege)
+WHERE has_table_privilege(%(role)s::name, t.name, p.privilege)
+UNION ALL
+SELECT t.name, 'UPDATE (' || a.attname || ')' FROM unnest(%(tables)s::text[]) AS t(name)
+JOIN pg_attribute a ON a.attrelid = t.name::regclass AND a.attnum > 0 AND NOT a.attisdropped
+WHERE has_column_privilege(%(role)s::name, t.name, a.attname, 'UPDATE')
+"""
+
+# Reads which of our tables a role owns, or could by becoming the owner.
+OWNED = """
+SELECT t.name FROM unnest(%(tables)s::text[]) AS t(name) JOIN pg_class c ON c.oid = t.name::regclass
+WHERE pg_has_role(%(role)s::name, c.relowner, 'MEMBER')
+"""
+
+# Reads what a role may do to get round its privileges on tables.
+SUPERUSER = "is a superuser"
+WAYS_ROUND = f"""
+SELECT way.what FROM pg_roles r
+JOIN pg_class c ON c.oid = 'organizations'::regclass
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_database d ON d.datname = current_database()
+CROSS JOIN LATERAL (VALUES
+    (r.rolsuper, '{SUPERUSER}'),
+    (r.rolcreaterole, 'may create roles'),
+    (r.rolreplication, 'may replicate'),
+    (r.rolbypassrls, 'bypasses row security'),
+    (pg_has_role(r.oid, d.datdba, 'MEMBER'), 'owns the database'),
+    (pg_has_role(r.oid, n.nspowner, 'MEMBER'), format('owns the schema %%I', n.nspname)),
+    (has_schema_privilege(r.oid, n.oid, 'CREATE'), format('may create tables in the schema %%I', n.nspname)),
+    (has_parameter_privilege(r.oid, 'session_replication_role', 'SET'), 'may switch triggers off'),
+    (pg_has_role(r.oid, 'pg_execute_server_program', 'MEMBER'), 'may start programs on the database server'),
+    (pg_has_role(r.oid, 'pg_write_server_files', 'MEMBER'), 'may write files on the database server')
+) AS way(is_open, what)
+WHERE r.rolname = %(role)s AND way.is_open
+"""
+
+
+class RoleError(Exception):
+    """The role {role} cannot serve: {reason}."""
+
+    def __init__(self, role: str, reason: str) -> None:
+        """Say why, with what to do about it."""
+        super().__init__((RoleError.__doc__ or "").format(role=quoted(role), reason=reason))
+
+
+def quoted(role: str) -> str:
+    """Return a role's name as SQL has it."""
+    return sql.Identifier(role).as_string()
+
+
+async def require_grantable(connection: Connection, role: str) -> None:
+    """Raise `RoleError` unless the role exists, and is neither a superuser nor the owner of our tables."""
+    row = await (await connection.execute(OBSTACLES, {"role": role, "tables": await _tables(connection)})).fetchone()
+    if row is None:
+        raise RoleError(role, f"it does not exist; make it: CREATE ROLE {quoted(role)} LOGIN PASSWORD '…'")
+    is_superuser, is_owner = row
+    if is_superuser:
+        raise RoleError(role, "it is a superuser, and is refused nothing; make another")
+    if is_owner:
+        raise RoleError(role, "it owns the tables, and is refused nothing; make another")
+
+
+async def _tables(connection: Connection) -> list[str]:
+    """Return those of our tables that are there."""
+    cursor = await connection.execute(
+        "SELECT name FROM unnest(%s::text[]) AS t(name) WHERE to_regclass(name) IS NOT NULL", (list(PRIVILEGES),)
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def grant(connection: Connection, role: str) -> None:
+    """Give a role what a server needs and take away what else it was granted, in one transaction.
+
+    To be called as the owner. Raises `RoleError`.
+    """
+    with wrap_errors():
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            await require_grantable(connection, role)
+            await connection.execute(await _grants(connection, role))
+
+
+async def _grants(connection: Connection, role: str) -> sql.Composed:
+    cursor = await connection.execute(
+        "SELECT current_database(), nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = 'organizations'::regclass"
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    grantee = sql.Identifier(role)
+    statements = [
+        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(row[0]), grantee),
+        sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(sql.Identifier(row[1]), grantee),
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(row[1]), grantee),
+    ]
+    for table, privileges in PRIVILEGES.items():
+        named = sql.SQL(", ".join(privileges.named()))
+        statements += [
+            sql.SQL("REVOKE ALL ON {} FROM {}").format(sql.Identifier(table), grantee),
+            sql.SQL("GRANT {} ON {} TO {}").format(named, sql.Identifier(table), grantee),
+        ]
+    return sql.SQL("; ").join(statements)
+
+
+async def privileges_of(connection: Connection, role: str) -> set[tuple[str, str]]:
+    """Return what a role may do with our tables, by any way: pairs of a table and a privilege."""
+    cursor = await connection.execute(HELD, {"role": role, "tables": await _tables(connection)})
+    return {(table, privilege) for table, privilege in await cursor.fetchall()}
+
+
+async def lacking(connection: Connection) -> list[str]:
+    """Return what a server needs and the connection's role may not do, in short sentences without a subject."""
+    return _sentences("lacks", WANTED - await privileges_of(connection, await session_role(connection)))
+
+
+async def excessive(connection: Connection) -> list[str]:
+    """Return what the connection's role may do and a server should not, in short sentences without a subject.
+
+    What counts is the role that logged in: it can become itself again.
+    """
+    role = await session_role(connection)
+    asked = {"role": role, "tables": await _tables(connection)}
+    ways = [row[0] for row in await (await connection.execute(WAYS_ROUND, asked)).fetchall()]
+    if SUPERUSER in ways:
+        return [SUPERUSER]
+    owned = {row[0] for row in await (await connection.execute(OWNED, asked)).fetchall()}
+    beyond = {
+        (table, privilege) for table, privilege in await privileges_of(connection, role) - WANTED if table not in owned
+    }
+    return [*ways, *([f"owns {_listed(owned)}"] if owned else []), *_sentences("has", beyond)]
+
+
+async def session_role(connection: Connection) -> str:
+    """Return the role that logged in."""
+    row = await (await connection.execute("SELECT session_user::text")).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _sentences(verb: str, privileges: Iterable[tuple[str, str]]) -> list[str]:
+    tables: dict[str, set[str]] = defaultdict(set)
+    for table, privilege in privileges:
+        tables[privilege.partition(" ")[0]].add(table)
+    return [f"{verb} {privilege} on {_listed(names)}" for privilege, names in sorted(tables.items())]
+
+
+def _listed(tables: set[str]) -> str:
+    return "every table" if tables == PRIVILEGES.keys() else ", ".join(sorted(tables))
+
+
+async def renew(connection: Connection, role: str, password: str) -> None:
+    """Make a role that can log in and nothing else, unless it is there, and give it a new password.
+
+    The password is hashed here: it is in no statement, hence in no log.
+    """
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    name = sql.Identifier(role)
+    async with connection.transaction():
+        known = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
+        if await known.fetchone() is None:
+            await connection.execute(sql.SQL("CREATE ROLE {}").format(name))
+        await connection.execute(
+            sql.SQL(
+                "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}"
+            ).format(name, sql.Literal(verifier))
+        )
