@@ -12,7 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
+from benchmarks.access import access
 from benchmarks.bench import ROOT, Bench, Effort, ServerFailedError
+from benchmarks.isolation import isolation
 from benchmarks.ledger import ledger
 from benchmarks.memory import memory
 from benchmarks.results import Outcome, machine, save, targets_table
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 SCENARIOS: Final[dict[str, Callable[[Bench], Outcome]]] = {
     "throughput": reserves,
     "cycle": cycles,
+    "access": access,
+    "isolation": isolation,
     "memory": memory,
     "start": start,
     "ledger": ledger,

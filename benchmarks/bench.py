@@ -17,11 +17,12 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.calls import SET_CAP_PATH, huge_cap
+from benchmarks.plan import NOBODY, Credentials
 from benchmarks.unary import CallFailedError, call
 from gatekeeper_client.v1 import budget_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOT: Final = Path(__file__).parents[1]
 ORGANIZATION: Final = "bench"
@@ -30,6 +31,12 @@ STOP_S: Final = 20.0
 POLL_S: Final = 0.005
 # Whatever the caller's shell says about servers must not reach the ones that are measured.
 OWN_NAMES: Final = ("GATEKEEPER_", "MAX_MONTHLY_BUDGET", "ALLOW_BUDGET_OVERRIDE", "BILLING_API_URL", "PG")
+# More than any scenario uses, so that no limit is measured unawares.
+ROOM: Final = {
+    "GATEKEEPER_CALLS_PER_S_MAX": "1000000",
+    "GATEKEEPER_OPEN_HOLDS_MAX": "10000000",
+    "GATEKEEPER_OPEN_HOLDS_PER_CALLER_MAX": "10000000",
+}
 
 
 class ServerFailedError(Exception):
@@ -50,12 +57,25 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """How a server lets callers in; how the agent does that is measured, and the operator who prepares."""
+
+    settings: Mapping[str, str]
+    agent: Credentials = NOBODY
+    operator: Credentials = NOBODY
+
+
+INSECURE: Final = Door(settings={"GATEKEEPER_INSECURE": "1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A server under measurement, on a port of this machine."""
 
     name: str
     port: int
     pid: int
+    credentials: Credentials = NOBODY
     chains: tuple[str, str] = ("reserve", "cycle")
 
 
@@ -79,22 +99,17 @@ class Bench:
     def migrated(self, name: str) -> str:
         """Create a database with the server's schema; return its URL."""
         url = self.database(name)
-        command = [*gatekeeper("migrate"), "--database-url", url]
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=environment(), cwd=ROOT, process_group=0
-        )
-        if done.returncode:
-            raise ServerFailedError(done.stderr)
+        said("migrate", "--database-url", url)
         return url
 
     @contextlib.contextmanager
-    def gatekeeper(self, url: str, name: str = "gatekeeper") -> Iterator[Server]:
-        """Run our server on a migrated database, with caps that leave room."""
+    def gatekeeper(self, url: str, name: str = "gatekeeper", door: Door = INSECURE) -> Iterator[Server]:
+        """Run our server on a migrated database, with caps and limits that leave room; the door's settings win."""
         port = free_port()
         command = [*gatekeeper("serve"), "--listen", f"127.0.0.1:{port}", "--database-url", url]
-        with self.running(command, name) as process:
-            self.open_budgets(port, process)
-            yield Server(name=name, port=port, pid=process.pid)
+        with self.running(command, name, ROOM | dict(door.settings)) as process:
+            self.open_budgets(port, process, door.operator)
+            yield Server(name=name, port=port, pid=process.pid, credentials=door.agent)
 
     @contextlib.contextmanager
     def row_lock(self, url: str) -> Iterator[Server]:
@@ -113,13 +128,14 @@ class Bench:
             yield Server(name="empty", port=port, pid=process.pid, chains=("empty", "empty-twice"))
 
     @contextlib.contextmanager
-    def running(self, command: Sequence[str], name: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(
+        self, command: Sequence[str], name: str, settings: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """Run a process of its own group, so that Ctrl-C reaches it through us alone; stop it at the end."""
         log = self.folder / f"{name}.log"
+        environ = environment() | {"GATEKEEPER_LOGS_DIR": str(self.folder / "logs"), **(settings or {})}
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=self.served(), cwd=ROOT, process_group=0
-            )
+            process = subprocess.Popen(command, stdout=output, stderr=output, env=environ, cwd=ROOT, process_group=0)
             try:
                 yield process
             except (OSError, CallFailedError, TimeoutError) as error:
@@ -128,14 +144,11 @@ class Bench:
             finally:
                 stop(process)
 
-    def served(self) -> dict[str, str]:
-        """Return the environment of a server that asks nobody for a token, and keeps its logs in `folder`."""
-        return environment() | {"GATEKEEPER_INSECURE": "1", "GATEKEEPER_LOGS_DIR": str(self.folder / "logs")}
-
-    def open_budgets(self, port: int, process: subprocess.Popen[bytes]) -> None:
+    def open_budgets(self, port: int, process: subprocess.Popen[bytes], credentials: Credentials = NOBODY) -> None:
         """Wait until the server takes calls; set caps on the organization and its campaign."""
         for kind in (budget_pb2.SCOPE_KIND_ORGANIZATION, budget_pb2.SCOPE_KIND_CAMPAIGN):
-            patiently(process, functools.partial(call, port, SET_CAP_PATH, huge_cap(ORGANIZATION, kind)))
+            cap = huge_cap(ORGANIZATION, kind)
+            patiently(process, functools.partial(call, port, SET_CAP_PATH, cap, credentials))
 
 
 def patiently(process: subprocess.Popen[bytes], attempt: Callable[[], object]) -> None:
@@ -165,6 +178,16 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def gatekeeper(*words: str) -> list[str]:
     """Return the command line of our own program, as installed beside this Python."""
     return [str(Path(sys.executable).with_name("gatekeeper")), *words]
+
+
+def said(*words: str) -> str:
+    """Run our own program with these words; return what it printed. Raises `ServerFailedError`."""
+    done = subprocess.run(
+        gatekeeper(*words), check=False, capture_output=True, text=True, env=environment(), cwd=ROOT, process_group=0
+    )
+    if done.returncode:
+        raise ServerFailedError(done.stderr)
+    return done.stdout
 
 
 def baseline(name: str, port: int) -> list[str]:

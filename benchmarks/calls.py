@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.type.money_pb2 import Money
 
 from benchmarks.http2 import PREFIX_BYTES, framed
-from gatekeeper_client.v1 import budget_pb2, gatekeeper_service_pb2, reservation_pb2
+from gatekeeper_client.v1 import admin_service_pb2, budget_pb2, gatekeeper_service_pb2, reservation_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +24,7 @@ EMPTY_PATH: Final = b"/benchmarks.Baseline/Empty"
 RESERVE_PATH: Final = b"/gatekeeper.v1.GatekeeperService/Reserve"
 COMMIT_PATH: Final = b"/gatekeeper.v1.GatekeeperService/Commit"
 SET_CAP_PATH: Final = b"/gatekeeper.v1.GatekeeperService/SetCap"
+CREATE_TOKEN_PATH: Final = b"/gatekeeper.v1.AdminService/CreateToken"
 
 Answer = type[gatekeeper_service_pb2.ReserveResponse] | type[gatekeeper_service_pb2.CommitResponse]
 
@@ -130,6 +131,14 @@ def huge_cap(organization: str, kind: budget_pb2.ScopeKind.ValueType) -> bytes:
         window=budget_pb2.BUDGET_WINDOW_MONTH,
         cap=HUGE_CAP,
         reason="benchmark",
+    )
+    return request.SerializeToString()
+
+
+def agent_token(organization: str) -> bytes:
+    """Return a CreateToken request for an agent of an organization."""
+    request = admin_service_pb2.CreateTokenRequest(
+        organization=organization, name="bench-agent", role=admin_service_pb2.ROLE_AGENT, reason="benchmark"
     )
     return request.SerializeToString()
 

@@ -20,7 +20,7 @@ DEFAULT_WINDOW_BYTES: Final = 65_535
 RECEIVE_WINDOW_BYTES: Final = 2**30  # so that the server never waits for us
 RENEW_AFTER_BYTES: Final = 2**28
 
-STATIC_FIELDS: Final = {(b":method", b"POST"): 3, (b":scheme", b"http"): 6}
+STATIC_FIELDS: Final = {(b":method", b"POST"): 3, (b":scheme", b"http"): 6, (b":scheme", b"https"): 7}
 STATIC_NAMES: Final = {b":authority": 1, b":path": 4, b"content-type": 31}
 FIRST_DYNAMIC: Final = 62
 
@@ -50,12 +50,22 @@ def framed(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-class HeaderBlocks:
-    """The request headers by path: spelled out at first use, then by index, as gRPC's own clients send them."""
+def spelled(name: bytes, value: bytes) -> bytes:
+    """Return a header that neither end keeps in its table; both parts stay below 127 bytes."""
+    return bytes([0, len(name)]) + name + bytes([len(value)]) + value
 
-    def __init__(self, authority: bytes) -> None:
-        """Begin with an empty table, as every connection does."""
+
+class HeaderBlocks:
+    """The request headers by path, as gRPC's own clients send them.
+
+    They are spelled out at first use, then by index; but for the token, which is spelled out with every call.
+    """
+
+    def __init__(self, authority: bytes, scheme: bytes, token: bytes) -> None:
+        """Begin with an empty table, as every connection does. Without a token, none is sent."""
         self._authority = authority
+        self._scheme = scheme
+        self._credentials = spelled(b"authorization", b"Bearer " + token) if token else b""
         self._table: list[tuple[bytes, bytes]] = []
         self._blocks: dict[bytes, bytes] = {}
 
@@ -65,7 +75,7 @@ class HeaderBlocks:
 
     def _encoded(self, path: bytes) -> bytes:
         known = len(self._table)
-        block = b"".join(self._field(name, value) for name, value in self._headers(path))
+        block = b"".join(self._field(name, value) for name, value in self._headers(path)) + self._credentials
         if len(self._table) > known:
             self._blocks.clear()  # the indices of all older entries have moved
         else:
@@ -75,7 +85,7 @@ class HeaderBlocks:
     def _headers(self, path: bytes) -> tuple[tuple[bytes, bytes], ...]:
         return (
             (b":method", b"POST"),
-            (b":scheme", b"http"),
+            (b":scheme", self._scheme),
             (b":path", path),
             (b":authority", self._authority),
             (b"te", b"trailers"),
@@ -89,16 +99,16 @@ class HeaderBlocks:
             return bytes([0x80 | FIRST_DYNAMIC + self._table.index((name, value))])
         self._table.insert(0, (name, value))
         index = STATIC_NAMES.get(name, 0)
-        spelled = b"" if index else bytes([len(name)]) + name
-        return bytes([0x40 | index]) + spelled + bytes([len(value)]) + value
+        unknown = b"" if index else bytes([len(name)]) + name
+        return bytes([0x40 | index]) + unknown + bytes([len(value)]) + value
 
 
 class Wire:
     """One connection without its socket: requests in, bytes out; bytes in, answers out."""
 
-    def __init__(self, authority: bytes) -> None:
-        """Queue the connection's preface."""
-        self._blocks = HeaderBlocks(authority)
+    def __init__(self, authority: bytes, scheme: bytes = b"http", token: bytes = b"") -> None:
+        """Queue the connection's preface. Each call brings the token, if there is one."""
+        self._blocks = HeaderBlocks(authority, scheme, token)
         self._unsent = [PREFACE, self._settings(), self._renewal(RECEIVE_WINDOW_BYTES)]
         self._held: deque[tuple[int, bytes]] = deque()  # (flow-controlled bytes, frames), when the window is used up
         self._next_stream = 1

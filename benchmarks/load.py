@@ -6,59 +6,24 @@ the server spends: one thread, no event loop, raw HTTP/2 (`http2.py`). Closed lo
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
-import re
 import selectors
-import socket
-import struct
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.calls import Call, chain, uuid7_text
-from benchmarks.http2 import ConnectionLostError, Wire
-from benchmarks.plan import Plan, Report, cpu_s, processes
+from benchmarks.http2 import ConnectionLostError
+from benchmarks.link import SILENCE_S, Flight, Link, readable
+from benchmarks.plan import Plan, Report, cpu_s, percentiles_ms, processes, read_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PER_CONNECTION: Final = 64  # calls in flight
 SAMPLE: Final = 64  # one answer in so many is decoded in full
-RECEIVE_BYTES: Final = 2**15  # a larger buffer would be mapped, and faulted in, for each read
-SILENCE_S: Final = 10  # after which the calls still in flight are given up
-TIMEVAL: Final = struct.Struct("@ll")
-
-
-@dataclass(slots=True)
-class Flight:
-    """One of the calls that are always under way: which chain, how far, since when."""
-
-    number: int = -1
-    step: int = 0
-    reservation_id: bytes = b""
-    started_ns: int = 0
-
-
-class Link:
-    """A connection and what is in flight on it."""
-
-    def __init__(self, port: int) -> None:
-        """Connect to a port of this machine."""
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # By the kernel, as Python's own timeout would poll before each read.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(SILENCE_S, 0))
-        self.wire = Wire(b"127.0.0.1:%d" % port)
-        self.flights: dict[int, Flight] = {}
-
-    def flush(self) -> None:
-        """Send what is queued; the socket's buffer holds far more than 64 small requests."""
-        outgoing = self.wire.outgoing()
-        if outgoing:
-            self.socket.sendall(outgoing)
 
 
 class Load:
@@ -73,10 +38,10 @@ class Load:
         self._chains_started = 0
         self._open = True
         links_needed = -(-plan.in_flight // PER_CONNECTION)
-        self._links = [Link(plan.port) for _ in range(links_needed)]
+        self._links = [Link(plan.port, plan.credentials) for _ in range(links_needed)]
         self._selector = selectors.DefaultSelector()
         for link in self._links:
-            self._selector.register(link.socket, selectors.EVENT_READ, link)
+            self._selector.register(link, selectors.EVENT_READ, link)
 
     def run(self) -> Report:
         """Warm up, measure, wait for the last answers, and return what was measured."""
@@ -86,8 +51,8 @@ class Load:
         except (ConnectionLostError, OSError) as lost:
             self._fail(f"connection lost: {lost}", sum(len(link.flights) for link in self._links))
         for link in self._links:
-            self._selector.unregister(link.socket)
-            link.socket.close()
+            self._selector.unregister(link)
+            link.close()
         self._selector.close()
         return self._report
 
@@ -136,7 +101,7 @@ class Load:
         self._report = report
 
     def _serve(self, link: Link) -> None:
-        answers = link.wire.receive(link.socket.recv(RECEIVE_BYTES))
+        answers = link.receive()
         now_ns = time.perf_counter_ns()
         for answer in answers:
             flight = link.flights.pop(answer.stream, None)
@@ -149,7 +114,7 @@ class Load:
         report = self._report
         report.calls += 1
         if message is None:
-            self._fail(_readable(trailer), 1)
+            self._fail(readable(trailer), 1)
         elif not call.admitted(message):
             report.denied += 1
         elif report.calls % SAMPLE == 0 and not call.is_about(message, flight.reservation_id):
@@ -182,28 +147,19 @@ class Load:
         self._report.first_error = self._report.first_error or reason
 
     def _summarize(self, elapsed_s: float, own_s: float, watched_s: Sequence[float]) -> None:
-        report, taken = self._report, sorted(self._latencies_ns)
+        report, taken = self._report, self._latencies_ns
         report.elapsed_s = elapsed_s
         report.chains = len(taken)
         report.rate = len(taken) / elapsed_s
-        if taken:
-            ranks = (len(taken) * percent // 100 for percent in (50, 99, 100))
-            report.p50_ms, report.p99_ms, report.max_ms = (taken[min(rank, len(taken) - 1)] / 1e6 for rank in ranks)
+        report.p50_ms, report.p99_ms, report.max_ms = percentiles_ms(taken, 50, 99, 100)
         per_call = 1e6 / max(report.calls, 1)
         report.client_us_per_call = own_s * per_call
         report.watched_us_per_call = [spent_s * per_call for spent_s in watched_s]
 
 
-def _readable(trailer: bytes) -> str:
-    """Return what can be read of a header block that nobody decodes."""
-    return re.sub(r"[^ -~]+", " ", trailer.decode("latin-1")).strip()
-
-
 def main() -> None:
-    """Carry out the plan given as arguments; print the report as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("plan", help="a Plan as JSON")
-    plan = Plan(**json.loads(parser.parse_args().plan))
+    """Carry out the plan that comes as JSON, not as an argument, which every user could read; print the report."""
+    plan = read_plan(sys.stdin.read())
     load = Load(plan, chain(plan.chain, plan.organization))
     gc.disable()  # nothing here forms cycles, and a pause would be taken for the server's
     json.dump(asdict(load.run()), sys.stdout)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.bench import ORGANIZATION, ROOT, Bench, Server, environment
-from benchmarks.plan import Plan, Report
+from benchmarks.plan import Pace, Plan, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,10 @@ class Rounds:
         """Return the median of the rounds' ratios: each divides what was measured within seconds of each other."""
         pairs = zip(self.reports[server, in_flight], self.reports[other, in_flight], strict=True)
         return statistics.median(_quotient(_figure(a, figure), _figure(b, figure)) for a, b in pairs)
+
+    def watched_us(self, server: str, in_flight: int, place: int) -> float:
+        """Return the median processor time for a call, in µs, of the watched process at this place of the plan."""
+        return statistics.median(report.watched_us_per_call[place] for report in self.reports[server, in_flight])
 
     def failures(self) -> tuple[int, str]:
         """Return how many calls failed or were denied in all rounds, and what was said about the first."""
@@ -80,14 +84,27 @@ def measure(bench: Bench, server: Server, chain: str, in_flight: int, count: int
         port=server.port,
         chain=chain,
         organization=ORGANIZATION,
+        credentials=server.credentials,
         in_flight=in_flight,
         warm_up_s=bench.effort.warm_up_s,
         seconds=bench.effort.seconds,
         count=count,
         watched=(server.pid, bench.postgres_pid),
     )
-    command = [sys.executable, "-m", "benchmarks.load", json.dumps(asdict(plan))]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment(), cwd=ROOT, process_group=0)
+    return report_of("benchmarks.load", plan)
+
+
+def report_of(module: str, plan: Plan | Pace) -> Report:
+    """Carry out a plan in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        check=True,
+        input=json.dumps(asdict(plan)).encode(),
+        stdout=subprocess.PIPE,
+        env=environment(),
+        cwd=ROOT,
+        process_group=0,
+    )
     return Report(**json.loads(done.stdout))
 
 

@@ -6,7 +6,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.bench import free_port, gatekeeper, patiently
+from benchmarks.bench import INSECURE, free_port, gatekeeper, patiently
 from benchmarks.calls import RESERVE_PATH, reserve, uuid7_text
 from benchmarks.results import Outcome, Table, Target
 from benchmarks.unary import call
@@ -49,7 +49,8 @@ def _first_verdict_s(bench: Bench, place: Sequence[str]) -> float:
     request = reserve(f"start-{time.time_ns()}").message(0, uuid7_text())
     port = free_port()
     begun = time.perf_counter()
-    with bench.running([*gatekeeper("serve"), "--listen", f"127.0.0.1:{port}", *place], "start") as process:
+    command = [*gatekeeper("serve"), "--listen", f"127.0.0.1:{port}", *place]
+    with bench.running(command, "start", INSECURE.settings) as process:
         patiently(process, lambda: call(port, RESERVE_PATH, request))
         return time.perf_counter() - begun
 

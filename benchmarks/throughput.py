@@ -128,10 +128,7 @@ def _rates(noun: str, rounds: Rounds, levels: Sequence[int]) -> Table:
 def _costs(rounds: Rounds, others: Sequence[H2Load]) -> Table:
     rows = []
     for name in (OURS, EMPTY, ROW_LOCK):
-        reports = rounds.reports[name, FULL]
-        server, database = (
-            statistics.median(report.watched_us_per_call[place] for report in reports) for place in (0, 1)
-        )
+        server, database = (rounds.watched_us(name, FULL, place) for place in (0, 1))
         client = rounds.median(name, FULL, "client_us_per_call")
         rows.append(
             [name, f"{rounds.median(name, FULL, 'rate'):,.0f}", *(f"{us:.0f}" for us in (client, server, database))]

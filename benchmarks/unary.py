@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import socket
-from typing import Final
+import contextlib
+from typing import TYPE_CHECKING
 
-from benchmarks.http2 import ConnectionLostError, Wire, framed
+from benchmarks.http2 import ConnectionLostError, framed
+from benchmarks.link import Link
+from benchmarks.plan import NOBODY
 
-PATIENCE_S: Final = 20.0
+if TYPE_CHECKING:
+    from benchmarks.plan import Credentials
 
 
 class CallFailedError(Exception):
     """The server answered without a message; carries what can be read of its trailer."""
 
 
-def call(port: int, path: bytes, message: bytes) -> bytes:
+def call(port: int, path: bytes, message: bytes, credentials: Credentials = NOBODY) -> bytes:
     """Send one message to a server on this machine; return the answer.
 
     Raises `CallFailedError` on any status but OK, `OSError` when there is no server.
     """
-    wire = Wire(b"127.0.0.1:%d" % port)
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
-        wire.request(path, framed(message))
+    with contextlib.closing(Link(port, credentials)) as link:
+        link.wire.request(path, framed(message))
         while True:
-            connection.sendall(wire.outgoing())
-            for answer in wire.receive(connection.recv(2**16)):
+            link.flush()
+            for answer in link.receive():
                 if answer.message is None:
                     raise CallFailedError(answer.trailer)
                 return answer.message

@@ -41,7 +41,6 @@ from gatekeeper.services.gate import Gate, GateLimits
 from gatekeeper.services.prices import Prices
 from gatekeeper.services.reports import Reports
 from gatekeeper.settings import Settings
-from gatekeeper.storage import schema
 from gatekeeper.storage.connections import Pool, open_pool, wrap_errors
 
 # Objects made between two looks for garbage: a batch makes some thousands, which reference counting frees.
@@ -145,7 +144,7 @@ async def _require(pool: Pool, prices: Prices) -> None:
     """Refuse a database with a schema that this version does not know; read the price book."""
     with wrap_errors():
         async with pool.connection() as connection:
-            await schema.require_current(connection)
+            await setup.require_usable(connection)
             await prices.refresh(connection)
             if excess := await setup.role_excess(connection):
                 log.warning("database.role_excessive", role_may=excess)

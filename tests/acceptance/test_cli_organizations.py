@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pwd
+import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,9 +19,21 @@ from tests.conftest import Server
 
 
 @pytest.fixture
-def on(database_url: str) -> dict[str, str]:
-    """Return the environment that names the database and the organization."""
-    return {"GATEKEEPER_DATABASE_URL": database_url, "GATEKEEPER_ORGANIZATION": "acme"}
+def on(database_url: str, tmp_path: Path) -> dict[str, str]:
+    """Return the environment that names the database, the organization, and where the operator's token is put."""
+    return {
+        "GATEKEEPER_DATABASE_URL": database_url,
+        "GATEKEEPER_ORGANIZATION": "acme",
+        "GATEKEEPER_DATA_DIR": str(tmp_path / "data"),
+    }
+
+
+def changes(on: dict[str, str]) -> list[tuple[str, Any, Any]]:
+    """Return what the audit trail says of the organization: the action, and what was before and after."""
+    statement = "SELECT action, before, after FROM audit_events WHERE organization = 'acme' ORDER BY event_id"
+    with psycopg.connect(on["GATEKEEPER_DATABASE_URL"]) as connection:
+        found = connection.execute(statement).fetchall()
+    return [(action, before and json.loads(before), after and json.loads(after)) for action, before, after in found]
 
 
 @pytest.fixture
@@ -43,6 +61,7 @@ def test_opening(on: dict[str, str]) -> None:
         "expiry_policy": "RELEASE",
         "known_scopes": False,
         "price_version": "",
+        "operator_token_file": f"{on['GATEKEEPER_DATA_DIR']}/operator.token",
     }
     other = run("init", "--organization", "other", "--json", **on, MAX_MONTHLY_BUDGET="7").document
     assert other["monthly_budget"] == "7.00"
@@ -64,13 +83,32 @@ def test_all_terms(on: dict[str, str]) -> None:
         "expiry_policy": "CHARGE",
         "known_scopes": True,
         "price_version": "",
+        "operator_token_file": f"{on['GATEKEEPER_DATA_DIR']}/operator.token",
     }
-    assert run("init", *terms, "--json", **on).document == first | {"is_new": False}
-    assert run("init", "--json", **on).document == first | {"is_new": False}
+    again = first | {"is_new": False, "operator_token_file": None}
+    assert run("init", *terms, "--json", **on).document == again
+    assert run("init", "--json", **on).document == again
     changed = run("init", "--no-known-scopes", "--expiry-policy", "RELEASE", **on).out
     assert "5000.00 EUR" in changed
     assert "expiry policy   release" in changed
     assert "scopes          any" in changed
+
+
+def test_terms_are_written_down(on: dict[str, str]) -> None:
+    """What was opened or changed is in the audit trail, with who did it; what changes nothing is not."""
+    for arguments in (("--time-zone", "Europe/Berlin"), (), ("--known-scopes",), ("--monthly-budget", "7"), ()):
+        assert run("init", *arguments, **on).code == 0
+    opened = {"currency": "USD", "time_zone": "Europe/Berlin", "expiry_policy": "RELEASE", "known_scopes": "false"}
+    budget = {"cap": "1000.00", "enforcement": "ENFORCE", "thresholds": "80, 95, 100", "frozen": "false"}
+    assert changes(on) == [
+        ("ORGANIZATION_OPENED", None, opened | {"monthly_budget": "1000.00"}),
+        ("POLICY_CHANGED", opened, opened | {"known_scopes": "true"}),
+        ("BUDGET_SET", budget | {"revision": "1"}, budget | {"cap": "7.00", "revision": "2"}),
+    ]
+    who = (pwd.getpwuid(os.getuid()).pw_name, "OPERATOR", f"command line on {socket.gethostname()}", "gatekeeper init")
+    with psycopg.connect(on["GATEKEEPER_DATABASE_URL"]) as connection:
+        statement = "SELECT DISTINCT actor, actor_role, peer, reason FROM audit_events WHERE organization = 'acme'"
+        assert connection.execute(statement).fetchall() == [who]
 
 
 def test_the_server_goes_by_it(server: Server, at: dict[str, str]) -> None:
@@ -216,6 +254,31 @@ def test_a_price_to_come(at: dict[str, str]) -> None:
     assert run(*call, "mine", **at).document["amount"] == "1.00"
     listed = run("price", "list", "--model", "mine", "--json", **at).document["models"]
     assert [(entry["from"], entry["input"]) for entry in listed] == [(None, "1"), (f"{day}", "100")]
+
+
+def test_prices_are_written_down(on: dict[str, str]) -> None:
+    """Who set a price, what it was, if it was the organization's own, what it is, and why, is in the audit trail."""
+    run("init", **on)
+    prices = (
+        ("--model", "Mine", "--input", "3", "--output", "15.5"),
+        ("--model", "mine", "--input", "1", "--output", "0", "--cached-input", ".1", "--from", "2999-01-01"),
+        ("--agent-type", "SEO", "--per-1000-tokens", "0.05"),
+        ("--agent-type", "seo", "--per-1000-tokens", "1"),
+    )
+    for arguments in prices:
+        assert run("price", "set", *arguments, "--reason", "talks", **on).code == 0
+    rates = dict.fromkeys(("input", "output", "cached_input", "cache_write_input", "call", "from"))
+    first = rates | {"input": "3", "output": "15.5", "book": "acme-1"}
+    later = rates | {"input": "1", "output": "0", "cached_input": "0.1", "from": "2999-01-01", "book": "acme-2"}
+    assert [change for change in changes(on) if change[0] == "PRICE_SET"] == [
+        ("PRICE_SET", None, first),
+        ("PRICE_SET", first, later),
+        ("PRICE_SET", None, {"per_1000_tokens": "0.05", "book": "acme-3"}),
+        ("PRICE_SET", {"per_1000_tokens": "0.05", "book": "acme-3"}, {"per_1000_tokens": "1", "book": "acme-4"}),
+    ]
+    with psycopg.connect(on["GATEKEEPER_DATABASE_URL"]) as connection:
+        found = connection.execute("SELECT subject, reason FROM audit_events WHERE action = 'PRICE_SET'").fetchall()
+    assert {*found} == {("price of model 'mine'", "talks"), ("price of agent type 'seo'", "talks")}
 
 
 NO_PRICES = (

@@ -8,52 +8,86 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server
+from gatekeeper.domain.access import RIGHTS, Role
+from gatekeeper.settings import Settings
+from gatekeeper_client.credentials import TLS_VARIABLES
+from tests.conftest import Server, ServerFactory
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/budgets.md", "docs/operate.md")
+PAGES = ("README.md", "docs/budgets.md", "docs/callers.md", "docs/operate.md")
 BIN = Path(sys.executable).parent
 DEFAULT_TARGET = "127.0.0.1:50051"
 # What is tried elsewhere: starting servers (every test does), and make targets (CI calls them).
 ELSEWHERE = ("make ", "gatekeeper serve")
+# Names in the environment that are no settings of the server.
+OF_CLIENTS = ("GATEKEEPER_TOKEN",)
 
 
 def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
-def commands(page: str) -> list[str]:
-    lines = [line.removeprefix(".venv/bin/") for block in blocks(page, "sh") for line in block.splitlines()]
+def commands(page: str, language: str = "sh") -> list[str]:
+    lines = [line.removeprefix(".venv/bin/") for block in blocks(page, language) for line in block.splitlines()]
     return [line for line in lines if line and not line.startswith(ELSEWHERE)]
 
 
-def run(command: str, server: Server, database_url: str) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Somebody who pastes commands, on the machine of a server that asks for tokens, in a folder of their own."""
+
+    server: Server
+    folder: Path
+    environment: dict[str, str]
+
+    def runs(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as it stands on a page, but for the server's port."""
+        return subprocess.run(
+            ["/bin/bash", "-c", command.replace(DEFAULT_TARGET, self.server.address)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            timeout=60,
+            check=False,
+        )
+
+
+@pytest.fixture
+def reader(start_server: ServerFactory, database_url: str, tmp_path: Path) -> Reader:
+    """Return the reader, who has done what `make run` does."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
-        "BILLING_API_URL": server.address,
+        "HOME": str(tmp_path),
+        "XDG_DATA_HOME": str(tmp_path / ".local" / "share"),
         "GATEKEEPER_DATABASE_URL": database_url,
     }
-    line = command.replace(DEFAULT_TARGET, server.address)
-    return subprocess.run(
-        ["/bin/bash", "-c", line], env=environment, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
-    )
+    server = start_server(database_url=database_url, GATEKEEPER_INSECURE="0")
+    reader = Reader(server=server, folder=tmp_path, environment=environment | {"BILLING_API_URL": server.address})
+    assert reader.runs("gatekeeper init --organization first").returncode == 0
+    return reader
+
+
+def is_installed(command: str) -> bool:
+    """Tell whether a command's program is there."""
+    program = next(word for word in shlex.split(command) if not re.match("[A-Z_]+=", word))
+    return shutil.which(program, path=f"{BIN}:{os.environ['PATH']}") is not None
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_of_a_page_works(page: str, server: Server, database_url: str) -> None:
+def test_every_command_of_a_page_works(page: str, reader: Reader) -> None:
     """Pasted one after another, the commands of a page succeed."""
-    tried = 0
-    for command in commands(page):
-        if shutil.which(shlex.split(command)[0], path=f"{BIN}:{os.environ['PATH']}") is None:
-            continue
-        finished = run(command, server, database_url)
+    tried = [command for command in commands(page) if is_installed(command)]
+    for command in tried:
+        finished = reader.runs(command)
         assert finished.returncode == 0 or is_doctor_at_odds(command, finished), f"{command}\n{finished}"
-        tried += 1
-    assert tried >= 2
+    assert len(tried) >= 2
 
 
 def is_doctor_at_odds(command: str, finished: subprocess.CompletedProcess[str]) -> bool:
@@ -61,29 +95,58 @@ def is_doctor_at_odds(command: str, finished: subprocess.CompletedProcess[str]) 
     return " doctor " in command and finished.returncode == 1 and "port" in finished.stdout
 
 
-def test_the_reserve_of_the_readme_works_by_reflection(server: Server) -> None:
-    """A gRPC client without the protos can make the call that the README shows."""
+def test_the_reserve_of_the_readme_works_by_reflection(reader: Reader) -> None:
+    """A gRPC client without the protos can make the call that the README shows, with its token."""
     (call,) = [command for command in commands("README.md") if command.startswith("grpcurl")]
-    body = shlex.split(call)[3]
-    url = f"http://{server.address}/gatekeeper.v1.GatekeeperService/Reserve"
-    finished = subprocess.run(
-        [BIN / "buf", "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", body, url],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    flags = call.removeprefix("grpcurl -plaintext ").partition(f" {DEFAULT_TARGET}")[0]
+    url = f"http://{reader.server.address}/gatekeeper.v1.GatekeeperService/Reserve"
+    finished = reader.runs(f"buf curl --protocol grpc --http2-prior-knowledge {flags} {url}")
     assert finished.returncode == 0, finished.stderr
     assert "RESERVATION_STATE_HELD" in finished.stdout
 
 
-def test_the_program_of_the_readme_works(server: Server) -> None:
-    """The README's Python program reserves, commits and prints its verdict."""
+def test_the_program_of_the_readme_works(reader: Reader) -> None:
+    """The README's Python program reserves, commits and prints its verdict, with the token that the README makes."""
+    (made,) = [command for command in commands("README.md") if command.startswith("gatekeeper token create")]
     (program,) = blocks("README.md", "python")
-    program = program.replace(DEFAULT_TARGET, server.address)
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    (reader.folder / "program.py").write_text(program.replace(DEFAULT_TARGET, reader.server.address))
+    finished = reader.runs(f"GATEKEEPER_TOKEN=$({made}) python program.py")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout == "True\n"
+
+
+def test_the_certificates_of_the_page_work(reader: Reader, start_server: ServerFactory, database_url: str) -> None:
+    """A server with the files that the page makes lets in whom the page gives a role, by certificate alone."""
+    for command in commands("docs/callers.md"):
+        assert not command.startswith("openssl") or reader.runs(command).returncode == 0
+    (given,) = [command for command in commands("docs/callers.md") if "--certificate spiffe" in command]
+    assert reader.runs(given).returncode == 0
+    (served,) = [line for line in "".join(blocks("docs/callers.md", "sh")).splitlines() if "serve --listen" in line]
+    options = [str(reader.folder / word) if word.endswith((".pem", ".key")) else word for word in shlex.split(served)]
+    server = start_server(*options[4:], database_url=database_url, GATEKEEPER_INSECURE="0")
+    (call,) = commands("docs/callers.md", "tls")
+    finished = reader.runs(call.replace("localhost:50051", server.address.replace("127.0.0.1", "localhost")))
+    assert finished.stdout.startswith("Yes: "), finished
+
+
+def test_the_table_of_roles_is_the_code() -> None:
+    """Each RPC stands in one row, with the roles that may call it."""
+    rows = re.findall(r"^\| (`\w+`.*?) \|(.*)\|$", (ROOT / "docs/callers.md").read_text(), re.MULTILINE)
+    roles = (Role.AGENT, Role.VIEWER, Role.ADMIN, Role.OPERATOR)
+    told = {
+        rpc: {role for role, cell in zip(roles, cells.split("|"), strict=True) if cell.strip() == "yes"}
+        for names, cells in rows
+        if cells.count("|") == len(roles) - 1
+        for rpc in re.findall(r"`(\w+)`", names)
+    }
+    assert told == RIGHTS
+
+
+def test_settings_on_the_pages_are_there() -> None:
+    """Every GATEKEEPER_… of a page is a setting, or one of the client's."""
+    known = {f"GATEKEEPER_{name.upper()}" for name in Settings.model_fields} | {*TLS_VARIABLES.values(), *OF_CLIENTS}
+    for page in PAGES:
+        assert {*re.findall(r"GATEKEEPER_[A-Z_]+", (ROOT / page).read_text())} <= known, page
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -9,12 +9,20 @@ from typing import Any
 import grpc
 import pytest
 
+from gatekeeper.domain.audit import AuditKey
+from gatekeeper.rpc.admin import AdminServicer
+from gatekeeper.rpc.authentication import Authentication
+from gatekeeper.rpc.boundary import Boundary
 from gatekeeper.rpc.gatekeeper import GatekeeperServicer
 from gatekeeper.rpc.health import Health
 from gatekeeper.rpc.listen import listen
+from gatekeeper.rpc.peers import Peers
 from gatekeeper.rpc.reports import ReportServicer
+from gatekeeper.rpc.request_limits import RequestLimits
 from gatekeeper.rpc.server import SERVICES, build_server
+from gatekeeper.rpc.validation import Validator
 from gatekeeper_client.money import to_money
+from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import reservation_pb2
 from gatekeeper_client.v1.error_reason_pb2 import ErrorReason
@@ -24,9 +32,21 @@ from .refusals import Refusal, refusal, refusal_of
 from .wire import TIMEOUT_S, Wire
 
 Code = grpc.StatusCode
-# These need a server in trouble or another time: see test_overload, test_outage, test_periods, and below. The last one
-# only its caller sees.
+# These need a server in trouble, another time, a server that asks for tokens, or limits that are soon reached: see
+# test_overload, test_outage, test_periods, test_rights, test_admin, test_limits, and below. Of the deadline only its
+# caller sees, of a certificate without a role test_tls.
 ELSEWHERE = {
+    "TOKEN_MISSING",
+    "TOKEN_INVALID",
+    "TOKEN_EXPIRED",
+    "TOKEN_REVOKED",
+    "ROLE_INSUFFICIENT",
+    "OUT_OF_SCOPE",
+    "IDENTITY_UNMAPPED",
+    "RATE_LIMITED",
+    "TOO_MANY_HOLDS",
+    "HOLD_TOO_LARGE",
+    "HOLD_TOO_LONG",
     "QUEUE_FULL",
     "DATABASE_UNAVAILABLE",
     "INTERNAL",
@@ -91,6 +111,19 @@ def unpriced(wire: Wire, organization: str) -> Refusal:
     return refusal(wire.commit, wire.hold(organization), usage=usage)
 
 
+def token_taken(wire: Wire, organization: str) -> Refusal:
+    """Make two tokens of one name."""
+    request = admin_pb.CreateTokenRequest(organization=organization, name="n", role=admin_pb.ROLE_AGENT)
+    wire.admin.CreateToken(request, timeout=TIMEOUT_S)
+    return refusal(wire.admin.CreateToken, request, timeout=TIMEOUT_S)
+
+
+def token_unknown(wire: Wire, organization: str) -> Refusal:
+    """Revoke what there is not."""
+    request = admin_pb.RevokeTokenRequest(organization=organization, token="n")
+    return refusal(wire.admin.RevokeToken, request, timeout=TIMEOUT_S)
+
+
 def unknown(wire: Wire, organization: str) -> Refusal:
     """Release what nobody made."""
     return refusal(wire.release, reservation_pb2.Reservation(reservation_id="job-0", organization=organization))
@@ -112,6 +145,8 @@ REASONS: dict[str, tuple[Code, Callable[[Wire, str], Refusal]]] = {
     "UNPRICED_MODEL": (Code.FAILED_PRECONDITION, unpriced),
     "RESERVATION_AMBIGUOUS": (Code.INVALID_ARGUMENT, ambiguous),
     "ETAG_MISMATCH": (Code.ABORTED, stale),
+    "TOKEN_EXISTS": (Code.ALREADY_EXISTS, token_taken),
+    "TOKEN_NOT_FOUND": (Code.NOT_FOUND, token_unknown),
 }
 
 
@@ -138,11 +173,19 @@ def test_a_server_that_stops_says_so() -> None:
         health: Any = Health(SERVICES)
         health.draining = True
         nothing: Any = None
+        boundary = Boundary(
+            admission=health,
+            authentication=Authentication(None, Peers().identities),
+            rates=None,
+            limits=RequestLimits(),
+            validator=Validator(),
+        )
         server = build_server(
             GatekeeperServicer(nothing, nothing),
-            ReportServicer(nothing, nothing),
+            ReportServicer(nothing, nothing, nothing),
+            AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey()),
             health,
-            health,
+            boundary,
             message_bytes_max=65_536,
             concurrent_streams_max=8,
         )

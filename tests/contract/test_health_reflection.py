@@ -12,15 +12,16 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from .wire import TIMEOUT_S, Wire
 
-GATEKEEPER, REPORT = "gatekeeper.v1.GatekeeperService", "gatekeeper.v1.ReportService"
+GATEKEEPER, REPORT, ADMIN = (f"gatekeeper.v1.{name}Service" for name in ("Gatekeeper", "Report", "Admin"))
 SERVING = health_pb2.HealthCheckResponse.SERVING
 RPCS = {
     GATEKEEPER: ["Reserve", "Commit", "Release", "Extend", "GetStatus", "SetCap"],
-    REPORT: ["ListBudgets", "ListReservations", "ListExecutions"],
+    REPORT: ["ListBudgets", "ListReservations", "ListExecutions", "ListAuditEvents"],
+    ADMIN: ["CreateToken", "ListTokens", "RevokeToken", "SetPrice"],
 }
 
 
-@pytest.mark.parametrize("service", ["", GATEKEEPER, REPORT])
+@pytest.mark.parametrize("service", ["", *RPCS])
 def test_health_of_each_service(wire: Wire, service: str) -> None:
     """The server and each of its services are SERVING, to who asks and to who watches."""
     assert wire.health(service) == SERVING
@@ -44,11 +45,12 @@ def reflect(wire: Wire, **asked: Any) -> Any:
 
 
 def test_reflection_lists_every_service(wire: Wire) -> None:
-    """Both services, health and reflection itself."""
+    """All three services, health and reflection itself."""
     listed = reflect(wire, list_services="").list_services_response.service
     assert {service.name for service in listed} == {
         GATEKEEPER,
         REPORT,
+        ADMIN,
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

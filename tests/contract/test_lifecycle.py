@@ -29,14 +29,14 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def fail_to_serve(*arguments: str, **environment: str) -> tuple[int, str]:
-    """Start a server that must not start; return its exit code and what it said."""
+    """Start a server that must not start; return its exit code and what it said, but for warnings."""
     with tempfile.TemporaryDirectory(prefix="gk-") as folder:
         finished = subprocess.run(
             [sys.executable, "-m", "gatekeeper", "serve", *arguments],
             capture_output=True,
             text=True,
             timeout=30,
-            env=server_environment(Path(folder), **environment),
+            env=server_environment(Path(folder), **{"GATEKEEPER_LOG_LEVEL": "error"} | environment),
             check=False,
         )
     assert finished.stdout == ""

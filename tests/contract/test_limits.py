@@ -1,4 +1,4 @@
-"""What does a caller run into that asks for too much? Limits that the installation has set lower than the contract's."""
+"""What does a caller run into that asks for too much? Limits that the installation has set below the contract's."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def limited(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.
 def ours(limited: Secured) -> str:
     """Open an organization with a cap of 100 for one test."""
     name = uuid.uuid4().hex
-    _patiently(limited, "SetCap", pb.SetCapRequest(organization=name, cap=to_money(100, "USD"), window=2), limited.operator)
+    _patiently(
+        limited, "SetCap", pb.SetCapRequest(organization=name, cap=to_money(100, "USD"), window=2), limited.operator
+    )
     return name
 
 
@@ -156,9 +158,7 @@ def test_a_hold_has_an_end_however_often_it_is_extended(limited: Secured, ours: 
     """Extending is a heartbeat and fine, until the hold is as old as a hold may be."""
     token = agent(limited, ours)
     limited.call("Reserve", reserve(ours, reservation_id="r"), token)
-    limited.wire.sql(
-        "UPDATE reservations SET created_at = created_at - interval '50 s' WHERE organization = %s", ours
-    )
+    limited.wire.sql("UPDATE reservations SET created_at = created_at - interval '50 s' WHERE organization = %s", ours)
     longer = pb.ExtendRequest(organization=ours, reservation_id="r", ttl=Duration(seconds=60))
     refused = refusal(limited.call, "Extend", longer, token)
     assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "HOLD_TOO_LONG")

@@ -15,13 +15,17 @@ from gatekeeper.domain.access import Role
 from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 
-from .refusals import Refusal, refusal
+from .refusals import refusal
 from .requests import SERVICE_OF, valid
 from .secured import Secured
 from .wire import agent, campaign
 
 Code = grpc.StatusCode
-AGENTS, READERS, ADMINS = {Role.AGENT, Role.OPERATOR}, {Role.VIEWER, Role.ADMIN, Role.OPERATOR}, {Role.ADMIN, Role.OPERATOR}
+AGENTS, READERS, ADMINS = (
+    {Role.AGENT, Role.OPERATOR},
+    {Role.VIEWER, Role.ADMIN, Role.OPERATOR},
+    {Role.ADMIN, Role.OPERATOR},
+)
 ALLOWED: dict[str, set[Role]] = {
     "Reserve": AGENTS,
     "Commit": AGENTS,
@@ -182,12 +186,13 @@ def test_a_narrowed_token_does_not_see_reservations_of_others(secured: Secured, 
 
 def test_a_narrowed_token_sees_the_status_of_its_scope(secured: Secured) -> None:
     """It gets its own budgets and the organization's; asked for another scope, it is PERMISSION_DENIED."""
-    token = secured.token(Role.AGENT, OURS, scope=NARROW["campaign"])
+    organization = f"seen-{uuid.uuid4().hex}"
     for name in ("launch", "secret"):
-        secured.call("SetCap", _of(_scoped(valid("SetCap"), campaign(name)), OURS), secured.operator)
-    answer = secured.call("GetStatus", pb.GetStatusRequest(organization=OURS), token)
+        secured.call("SetCap", _of(_scoped(valid("SetCap"), campaign(name)), organization), secured.operator)
+    token = secured.token(Role.AGENT, organization, scope=NARROW["campaign"])
+    answer = secured.call("GetStatus", pb.GetStatusRequest(organization=organization), token)
     assert {status.scope.id for status in answer.budgets} == {"", "launch"}
-    secret = pb.GetStatusRequest(organization=OURS, scopes=[campaign("secret")])
+    secret = pb.GetStatusRequest(organization=organization, scopes=[campaign("secret")])
     refused = refusal(secured.call, "GetStatus", secret, token)
     assert (refused.code, refused.reason) == (Code.PERMISSION_DENIED, "OUT_OF_SCOPE")
 

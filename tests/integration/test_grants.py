@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from urllib.parse import quote, urlsplit, urlunsplit
+from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
-from gatekeeper.embedded import EmbeddedPostgres
-from gatekeeper.services import setup
+from gatekeeper.embedded import find_running
 from gatekeeper.storage import grants
 from gatekeeper.storage.tables import metadata
 from gatekeeper_client import Client, Denied, Hold
-from tests.acceptance.commands import failed, refused, run
-from tests.conftest import Server, served_url, url_of
+from tests.acceptance.commands import run
+from tests.conftest import Server, ServerFactory, served_url
 
 TABLES = [*metadata.tables, "alembic_version"]
 WRITTEN_ONCE = ("executions", "denials", "audit_events", "audit_chain")
@@ -63,6 +55,10 @@ UNCHANGING = (
     "UPDATE tokens SET expires_at = NULL",
     "UPDATE price_books SET document = '{}'",
     "UPDATE alembic_version SET version_num = '9999'",
+)
+CONNECTED = (
+    "SELECT DISTINCT usename FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name LIKE 'gatekeeper-%'"
 )
 # One row of each table that is written once.
 ROWS = """
@@ -129,213 +125,46 @@ def test_the_server_can_do_all_that_it_must(server: Server, database_url: str) -
         assert len(list(client.list_reservations("acme"))) == 3
         assert [execution.reservation_id for execution in client.list_executions("acme")] == [committed.reservation_id]
         assert len(list(client.list_budgets("acme"))) == 2
+    assert connected(database_url) == [(grants.SERVER_ROLE,)]
+
+
+def connected(database_url: str) -> list[tuple[str]]:
+    """Return the roles of a server's connections."""
     with psycopg.connect(database_url) as connection:
-        who = connection.execute(
-            "SELECT DISTINCT usename FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name LIKE 'gatekeeper-%'"
-        )
-        assert who.fetchall() == [(grants.SERVER_ROLE,)]
+        return connection.execute(CONNECTED).fetchall()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Role:
-    """A role of a test's own."""
-
-    name: str
-    password: str
-    database_url: str
-
-    @property
-    def url(self) -> str:
-        """The URL of the test's database for this role."""
-        parts = urlsplit(self.database_url)
-        place = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{quote(self.name, safe='')}:{self.password}@{place}"))
-
-    def sql(self, *statements: str) -> None:
-        """Execute statements as a superuser; `{role}` stands for this role."""
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(sql.SQL(statement).format(role=sql.Identifier(self.name)))  # type: ignore[arg-type]
-
-    def lacking(self) -> list[str]:
-        """Return what it needs to serve."""
-        return asyncio.run(_ask(self.url, lacking=True))
-
-    def excessive(self) -> list[str]:
-        """Return what it may do besides serving."""
-        return asyncio.run(_ask(self.url))
+def test_the_server_on_an_embedded_database_is_not_its_owner(start_server: ServerFactory, tmp_path: Path) -> None:
+    """`serve` without a database URL connects as the server's role; commands find the owner's URL."""
+    server = start_server("--data-dir", str(tmp_path / "data"))
+    owner_url = find_running(tmp_path / "data")
+    assert owner_url is not None
+    with Client(server.address) as client:
+        assert isinstance(client.reserve("acme", amount="1"), Hold)
+    assert connected(owner_url) == [(grants.SERVER_ROLE,)]
+    changed = run("init", "--organization", "acme", "--expiry-policy", "charge", "--data-dir", str(tmp_path / "data"))
+    assert changed.code == 0
+    assert server.stop() == 0
 
 
-async def _ask(url: str, *, lacking: bool = False) -> list[str]:
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        return await (grants.lacking(connection) if lacking else setup.role_excess(connection))
+def test_a_server_says_when_its_role_may_do_too_much(
+    start_server: ServerFactory, database_url: str, tmp_path: Path
+) -> None:
+    """It serves as any role, and warns of what a superuser may; of its own role there is nothing to say."""
+    start_server(database_url=database_url)
+    start_server("--database-url", database_url)
+    own, too_much = ((tmp_path / f"server-{number}.log").read_text() for number in range(2))
+    assert "role_excessive" not in own
+    (line,) = [line for line in too_much.splitlines() if "database.role_excessive" in line]
+    assert grants.SUPERUSER in line
 
 
-@contextmanager
-def made(database_url: str, prefix: str, attributes: str = "LOGIN") -> Iterator[Role]:
-    """Make a role for a test, in a cluster that other tests share."""
-    role = Role(name=f"{prefix}_{uuid.uuid4().hex}", password=secrets.token_hex(), database_url=database_url)
-    role.sql(f"CREATE ROLE {{role}} {attributes} PASSWORD '{role.password}'")
-    yield role
-    role.sql("DROP OWNED BY {role}", "DROP ROLE {role}")
-
-
-@pytest.fixture
-def role(database_url: str) -> Iterator[Role]:
-    """Make a role that can log in; its name needs quotes in SQL and in a URL."""
-    with made(database_url, 'Gate "keeper" %s/@') as role:
-        yield role
-
-
-def migrate(role: Role, *arguments: str) -> str:
-    """Migrate as a superuser, granting to a role; return what was printed."""
-    done = run("migrate", "--grant", role.name, *arguments, GATEKEEPER_DATABASE_URL=role.database_url)
-    assert (done.code, done.err) == (0, "")
-    return done.out
-
-
-def test_a_role_is_granted_what_a_server_needs(role: Role) -> None:
-    """`migrate --grant` may be repeated; it takes away what else the role was granted."""
-    with pytest.raises(InsufficientPrivilege):
-        setup_reads(role)
-    assert role.name in migrate(role)
-    assert (role.lacking(), role.excessive()) == ([], [])
-    role.sql("GRANT ALL ON executions, tokens TO {role}", "GRANT UPDATE (seal) ON audit_events TO {role}")
-    assert role.excessive() == [
-        "has DELETE on executions, tokens",
-        "has REFERENCES on executions, tokens",
-        "has TRIGGER on executions, tokens",
-        "has TRUNCATE on executions, tokens",
-        "has UPDATE on audit_events, executions, tokens",
-    ]
-    role.sql("REVOKE INSERT ON open_holds FROM {role}")
-    assert role.lacking() == ["lacks INSERT on open_holds"]
-    migrate(role)
-    assert (role.lacking(), role.excessive()) == ([], [])
-
-
-def setup_reads(role: Role) -> None:
-    with psycopg.connect(role.url) as connection:
-        connection.execute("SELECT FROM organizations")
-
-
-@pytest.mark.parametrize(
-    ("statements", "excess"),
-    [
-        (["ALTER ROLE {role} SUPERUSER CREATEROLE"], ["is a superuser"]),
-        (["ALTER ROLE {role} CREATEROLE BYPASSRLS"], ["may create roles", "bypasses row security"]),
-        (["GRANT CREATE ON SCHEMA public TO {role}"], ["may create tables in the schema public"]),
-        (["GRANT pg_execute_server_program TO {role}"], ["may start programs on the database server"]),
-        (["GRANT SET ON PARAMETER session_replication_role TO {role}"], ["may switch triggers off"]),
-        (["ALTER TABLE executions OWNER TO {role}"], ["owns executions"]),
-        (["GRANT DELETE ON executions TO PUBLIC"], ["has DELETE on executions"]),
-    ],
-    ids=lambda given: None if isinstance(given, list) else given,
-)
-def test_whatever_a_role_has_beyond_that_is_found(role: Role, statements: Sequence[str], excess: Sequence[str]) -> None:
-    """By whichever way a role could change history, there is a sentence that says so."""
-    migrate(role)
-    role.sql(*statements)
-    assert role.excessive() == excess
-    role.sql(
-        "ALTER TABLE executions OWNER TO gatekeeper", "REVOKE SET ON PARAMETER session_replication_role FROM {role}"
-    )
-
-
-def test_the_members_of_an_owner_could_become_it(database_url: str, role: Role) -> None:
-    """A role that belongs to the owner's counts as the owner, inheriting or not."""
-    migrate(role)
-    with made(database_url, "owner", "NOLOGIN") as owner:
-        owner.sql(*(f"ALTER TABLE {table} OWNER TO {{role}}" for table in TABLES))
-        owner.sql(f"GRANT {{role}} TO {sql.Identifier(role.name).as_string()}", "ALTER ROLE {role} NOINHERIT")
-        assert role.excessive() == ["owns every table"]
-        owner.sql("REASSIGN OWNED BY {role} TO gatekeeper")
-
-
-def test_the_owner_need_not_be_a_superuser(postgres: EmbeddedPostgres, role: Role) -> None:
-    """Whoever owns a database can migrate it and grant, and is then itself no role to serve as."""
-    with made(role.database_url, "owner") as owner:
-        name = f"e_{uuid.uuid4().hex}"
-        owner.sql(f"CREATE DATABASE {name} OWNER {{role}}")
-        try:
-            own = Role(name=owner.name, password=owner.password, database_url=url_of(postgres, name))
-            its = Role(name=role.name, password=role.password, database_url=own.url)
-            migrate(its)
-            assert (its.lacking(), its.excessive()) == ([], [])
-            excess = own.excessive()
-            assert excess[0] == "owns the database"
-            assert excess[-1] == "owns every table"
-            migrate(its)
-            done = run("migrate", "--grant", owner.name, GATEKEEPER_DATABASE_URL=own.url)
-            assert "owns the tables" in failed(done)
-            assert own.lacking() == []
-        finally:
-            owner.sql(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def test_a_role_that_does_not_exist(postgres: EmbeddedPostgres) -> None:
-    """One line says how to make it, and nothing is migrated."""
-    name = f"e_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        url = url_of(postgres, name)
-        said = failed(run("migrate", "--grant", 'no "body"', GATEKEEPER_DATABASE_URL=url))
-        assert """CREATE ROLE "no ""body\""" LOGIN PASSWORD '…'""" in said
-        assert "does not exist" in failed(run("migrate", "--grant", "public", GATEKEEPER_DATABASE_URL=url))
-        assert "is a superuser" in failed(run("migrate", "--grant", "gatekeeper", GATEKEEPER_DATABASE_URL=url))
-        assert not asyncio.run(setup.is_ready(url))
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-
-def test_which_role_is_meant(database_url: str) -> None:
-    """It is the setting's unless it is named; a role without --grant is wrong usage."""
-    said = run("migrate", "--grant", GATEKEEPER_DATABASE_URL=database_url)
-    assert (said.code, grants.SERVER_ROLE in said.out) == (0, True)
-    other = {"GATEKEEPER_DATABASE_URL": database_url, "GATEKEEPER_SERVER_ROLE": "nobody_at_all"}
-    assert "nobody_at_all" in failed(run("migrate", "--grant", **other))
-    assert "--grant" in refused(run("migrate", "somebody", GATEKEEPER_DATABASE_URL=database_url))
-    assert "embedded" in refused(run("migrate", "--grant"))
-
-
-def test_the_role_of_the_embedded_database(role: Role) -> None:
-    """It is made with a password that no statement has, which the next start ends; its grants are mended."""
-    name = f"made_{uuid.uuid4().hex}"
-    first = asyncio.run(setup.server_url(role.database_url, name))
-    assert asyncio.run(_ask(first)) == asyncio.run(_ask(first, lacking=True)) == []
-    granted = versions(role)
-    second = asyncio.run(setup.server_url(role.database_url, name))
-    assert versions(role) == granted
-    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(first)
-    role.sql(f"GRANT DELETE ON executions TO {name}", f"ALTER ROLE {name} CREATEROLE")
-    assert asyncio.run(_ask(second)) == ["may create roles", "has DELETE on executions"]
-    assert asyncio.run(_ask(asyncio.run(setup.server_url(role.database_url, name)))) == []
-    role.sql(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
-
-
-def versions(role: Role) -> list[tuple[object, ...]]:
-    """Return what changes when tables are granted anew."""
-    with psycopg.connect(role.database_url) as connection:
-        query = "SELECT relname, xmin::text FROM pg_class WHERE relname = ANY(%s) ORDER BY 1"
-        return connection.execute(query, (TABLES,)).fetchall()
-
-
-def test_the_doctor_looks_at_the_role(role: Role) -> None:
-    """What a role lacks fails, what it has too much is a warning; both with what mends it."""
-    assert found_of(role)[0] == "fail"
-    migrate(role)
-    assert found_of(role) == ("ok", f"{role.name} may do what a server needs, and no more", "")
-    role.sql("REVOKE SELECT ON price_books FROM {role}")
-    assert found_of(role)[:2] == ("fail", f"{role.name} lacks SELECT on price_books")
-    assert "gatekeeper migrate --grant" in found_of(role)[2]
-    migrate(role)
-    role.sql("GRANT DELETE ON balances TO {role}")
-    assert found_of(role)[:2] == ("warn", f"{role.name} has DELETE on balances")
-
-
-def found_of(role: Role) -> tuple[str, str, str]:
-    """Return what the doctor finds of a role."""
-    document = run("doctor", "--json", GATEKEEPER_DATABASE_URL=role.url).document
-    (found,) = [found for found in document["checks"] if found["check"] == "role"]
-    return found["state"], found["what"], found["fix"]
+@pytest.mark.parametrize("lost", ["INSERT ON audit_events", "ALL ON ALL TABLES IN SCHEMA public"])
+def test_a_server_whose_role_may_too_little_does_not_start(database_url: str, lost: str) -> None:
+    """What it could not write would be refused call by call; it says so at once, with the command that helps."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"REVOKE {lost} FROM {grants.SERVER_ROLE}".encode())
+    refused = run("serve", "--listen", "127.0.0.1:0", "--database-url", served_url(database_url))
+    assert refused.code == 1
+    assert f"lacks INSERT on {'audit_events' if 'audit' in lost else ''}" in refused.err
+    assert 'gatekeeper migrate --grant "gatekeeper_server"' in refused.err

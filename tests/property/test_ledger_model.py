@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from gatekeeper.domain import errors
-from gatekeeper.domain.access import SYSTEM
+from gatekeeper.domain.access import SYSTEM, Actor, Caller, Role
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.budget import Enforcement, Scope, ScopeKind
 from gatekeeper.domain.caps import SetCap
@@ -65,6 +65,8 @@ attributions = st.builds(
     task=st.just(""),
 )
 
+# Whose holds are counted apart, besides those of the server itself.
+actors = st.sampled_from([SYSTEM, *(Actor(Caller(caller_id=i, name=i, role=Role.AGENT), "") for i in ("one", "two"))])
 WRITTEN = (
     "organizations",
     "budgets",
@@ -150,8 +152,10 @@ class LedgerMachine(RuleBasedStateMachine):
                 return "RELEASED" if isinstance(command, Release) else "ADMITTED"
         raise AssertionError(verdict)
 
-    @rule(name=organizations, number=numbers, attribution=attributions, amount=amounts, ttl=ttls)
-    def reserve(self, name: str, number: int, attribution: Attribution, amount: Decimal, ttl: timedelta) -> None:
+    @rule(name=organizations, number=numbers, attribution=attributions, amount=amounts, ttl=ttls, actor=actors)
+    def reserve(
+        self, name: str, number: int, attribution: Attribution, amount: Decimal, ttl: timedelta, actor: Actor
+    ) -> None:
         asked = [(scope.kind.value, scope.id) for scope in attribution.scopes()]
         command = Reserve(
             reservation_id=f"r{number}",
@@ -159,6 +163,7 @@ class LedgerMachine(RuleBasedStateMachine):
             estimate=Money(amount=amount),
             ttl=ttl,
             digest=repr((asked, amount, ttl)).encode(),
+            actor=actor,
         )
         expected = self.books[name].reserve(f"r{number}", asked, amount, ttl, self.now)
         assert self.ask(name, command) == expected

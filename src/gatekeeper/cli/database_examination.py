@@ -10,7 +10,7 @@ from gatekeeper.embedded import EmbeddedError, default_data_dir, find_running
 from gatekeeper.embedded.binaries import MAJOR_MIN
 from gatekeeper.services.price_snapshot import snapshot_version
 from gatekeeper.settings import Settings
-from gatekeeper.storage import grants, price_books, schema
+from gatekeeper.storage import grants, price_books, roles, schema
 from gatekeeper.storage.books import database_now
 from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Connection
 
@@ -94,9 +94,9 @@ def _schema(revision: str) -> Finding:
 
 async def _role(connection: Connection) -> Finding:
     """Compare what the role may do with what a server needs."""
-    role = await grants.session_role(connection)
+    role = await roles.session_role(connection)
     if lacking := await grants.lacking(connection):
-        return fail("role", f"{role} {', '.join(lacking)}", GRANT.format(role=grants.quoted(role)))
+        return fail("role", f"{role} {', '.join(lacking)}", GRANT.format(role=roles.quoted(role)))
     if excessive := await grants.excessive(connection):
         return warn("role", f"{role} {', '.join(excessive)}", SEPARATE)
     return ok("role", f"{role} may do what a server needs, and no more")

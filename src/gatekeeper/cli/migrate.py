@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DatabaseUrl, DataDir, PgBin, fail, fail_cleanly, settings_of
+from .options import DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 
 if TYPE_CHECKING:
     from gatekeeper.settings import Settings
@@ -50,12 +50,8 @@ def _check_usage(settings: Settings, role: str | None, *, grant: bool) -> None:
 
 async def _migrate(settings: Settings, server_role: str | None) -> None:
     from gatekeeper.services import setup
-    from gatekeeper.storage.grants import RoleError
 
     from .database import reached
 
     async with reached(settings) as url:
-        try:
-            await setup.prepare(url, server_role=server_role)
-        except RoleError as error:
-            fail(str(error))
+        await setup.prepare(url, server_role=server_role)

@@ -24,8 +24,8 @@ gatekeeper serves on {address}
   stop        Ctrl-C
 """
 INSECURE = "  CAUTION     --insecure: whoever reaches this server may do everything, and nobody is asked for a token"
-TOKEN_FILE = "  token       an operator's is in {file}"
-TOKEN = "  token       `{command} token create` makes one; every caller shows one"
+OPERATOR = "  token       an operator's is in {file}"
+CALLERS = "  token       `{command} token create` makes one; every caller shows one"
 UNIX = "unix:"
 DEFAULT_TARGET = "127.0.0.1:50051"
 
@@ -48,7 +48,7 @@ def next_steps(running: Running, settings: Settings) -> str:
 def _callers(running: Running) -> str:
     if not running.secured:
         return INSECURE
-    return TOKEN_FILE.format(file=running.token_file) if running.token_file else TOKEN.format(command=_command())
+    return OPERATOR.format(file=running.token_file) if running.token_file else CALLERS.format(command=_command())
 
 
 def _options(running: Running, settings: Settings) -> Iterator[str]:

@@ -131,11 +131,12 @@ def _expected(error: Exception) -> str | None:
     from gatekeeper.domain.errors import GatekeeperError, InvalidField
     from gatekeeper.embedded import EmbeddedError
     from gatekeeper.rpc.listen import ListenError
+    from gatekeeper.storage.roles import RoleError
     from gatekeeper.storage.schema import SchemaError
 
     if isinstance(error, InvalidField):
         raise typer.BadParameter(str(error)) from None
-    if isinstance(error, EmbeddedError | GatekeeperError | ListenError | SchemaError):
+    if isinstance(error, EmbeddedError | GatekeeperError | ListenError | RoleError | SchemaError):
         return str(error)
     if isinstance(error, DriverError | SQLAlchemyError):
         return f"the database refused: {str(error).splitlines()[0]}"

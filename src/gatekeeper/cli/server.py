@@ -18,6 +18,7 @@ from .options import DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 if TYPE_CHECKING:
     from gatekeeper.settings import Settings
 
+
 def serve(
     *,
     listen: Annotated[

@@ -6,10 +6,11 @@ import asyncio
 import pwd
 import re
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gatekeeper.domain.access import Role
 
 from .actor import actor, audit_key
 from .options import AsJson, DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
 
 DAYS = re.compile("([0-9]{1,4})d", re.ASCII)
 PAGE = 500
-
-
-class RoleName(StrEnum):
-    """What a caller is to the installation."""
-
-    AGENT = "agent"
-    VIEWER = "viewer"
-    ADMIN = "admin"
-    OPERATOR = "operator"
 
 
 Whose = Annotated[
@@ -49,8 +41,8 @@ app = typer.Typer(help="Make, list and revoke tokens.", rich_markup_mode=None)
 def create(
     context: typer.Context,
     *,
-    name: Annotated[str, typer.Argument(help="What people call it.", show_default=False)],
-    role: Annotated[RoleName, typer.Option(case_sensitive=False, help="What it may do.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What people call it.", show_default=False)],
+    role: Annotated[str, typer.Option(metavar="|".join(Role).lower(), help="What it may do.", show_default=False)],
     organization: Whose = None,
     campaign: Annotated[str, typer.Option(metavar="ID", help="Only for this one.", show_default=False)] = "",
     agent: Annotated[str, typer.Option(metavar="ID", help="Only for this one.", show_default=False)] = "",
@@ -73,14 +65,14 @@ def create(
     The token alone goes to standard output.
     """
     with fail_cleanly():
-        from gatekeeper.domain.access import Role
         from gatekeeper.domain.tokens import NewToken
 
-        if role is RoleName.OPERATOR and _is_from_environment(context, "organization"):
+        meant = _role(role)
+        if meant is Role.OPERATOR and _is_from_environment(context, "organization"):
             organization = None
         new = NewToken(
             name=name,
-            role=Role[role.name],
+            role=meant,
             organization=organization or "",
             scope=_scope(campaign, agent),
             identity=_identity(certificate, unix_user),
@@ -144,6 +136,14 @@ def revoke(
 def _is_from_environment(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "ENVIRONMENT"
+
+
+def _role(text: str) -> Role:
+    try:
+        return Role(text.upper())
+    except ValueError:
+        message = f"{text!r} is none of {', '.join(Role).lower()}"
+        raise typer.BadParameter(message, param_hint="--role") from None
 
 
 def _scope(campaign: str, agent: str) -> Scope | None:

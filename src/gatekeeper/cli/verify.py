@@ -47,9 +47,7 @@ def verify(
     --audit, prints the last link of each chain besides: kept elsewhere, it
     shows whether the trail was made anew.
     """
-    if head and not audit:
-        message = "takes --audit"
-        raise typer.BadParameter(message, param_hint="--head")
+    _check_heads(head or [], audit=audit, organization=organization)
     with fail_cleanly():
         settings = settings_of(database_url=database_url, data_dir=data_dir, pg_bin=pg_bin)
         document, text = _trail(settings, organization, head or []) if audit else _books(settings, organization)
@@ -59,6 +57,16 @@ def verify(
         typer.echo(text)
     if not document["passed"]:
         raise typer.Exit(1)
+
+
+def _check_heads(kept: list[ChainHead], *, audit: bool, organization: str | None) -> None:
+    """Refuse heads that would not be compared with anything."""
+    if kept and not audit:
+        message = "takes --audit"
+        raise typer.BadParameter(message, param_hint="--head")
+    if organization is not None and any(head.organization != organization for head in kept):
+        message = f"is of another organization than {organization!r}"
+        raise typer.BadParameter(message, param_hint="--head")
 
 
 def _books(settings: Settings, organization: str | None) -> tuple[dict[str, Any], str]:

@@ -131,22 +131,42 @@ class Relay:
 class End(asyncio.Protocol):
     """One end of a relayed connection: what it reads, the other end writes, and no faster than that can be sent."""
 
-    other: End | None = None
+    def __init__(self) -> None:
+        """Have no other end yet."""
+        self.other: End | None = None
+        self._early: list[bytes] = []
+        self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what to write to."""
         self.transport = cast("asyncio.Transport", transport)
-        self.ended = False
+
+    def join(self, other: End) -> None:
+        """Pass on to another end what was read before there was one, and from now on everything."""
+        self.other = other
+        if self._early:
+            # In this order: what is written may be too much at once, and then it pauses reading again.
+            self.transport.resume_reading()
+            other.transport.writelines(self._early)
+            self._early.clear()
+        if self._has_ended:
+            other.transport.write_eof()
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
-        if self.other is not None and not self.other.transport.is_closing():
+        if self.other is None:
+            # Not paused any sooner: a new connection of uvloop's begins to read whatever it was told.
+            self._early.append(data)
+            self.transport.pause_reading()
+        elif not self.other.transport.is_closing():
             self.other.transport.write(data)
 
     def eof_received(self) -> bool:
         """Pass on that no more will come. The other way stays open until it has ended too."""
-        self.ended = True
-        if self.other is None or self.other.ended or self.other.transport.is_closing():
+        self._has_ended = True
+        if self.other is None:
+            return True
+        if self.other._has_ended or self.other.transport.is_closing():  # noqa: SLF001 - it is one of us
             return False
         self.other.transport.write_eof()
         return True
@@ -174,15 +194,15 @@ class Client(End):
 
     def __init__(self, relay: Relay) -> None:
         """Belong to a relay."""
+        super().__init__()
         self._relay = relay
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask the kernel who it is, and connect it; nothing is read before that."""
+        """Ask the kernel who it is, and connect it."""
         super().connection_made(transport)
         if not self._relay.has_room_for(self):
             self.transport.abort()
             return
-        self.transport.pause_reading()
         uid = _uid(transport.get_extra_info("socket"))
         self._connecting = asyncio.get_running_loop().create_task(self._relay.connect(self, uid))
 
@@ -197,18 +217,19 @@ class Inside(End):
 
     def __init__(self, client: Client, peers: Peers, peer: str) -> None:
         """Serve a client, under a name."""
+        super().__init__()
         self._client = client
         self._peers = peers
         self._peer = peer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to read what the client sends, if it is still there."""
+        """Join the client, if it is still there."""
         super().connection_made(transport)
         if self._client.transport.is_closing():
             self.transport.abort()
             return
-        self.other, self._client.other = self._client, self
-        self._client.transport.resume_reading()
+        self.join(self._client)
+        self._client.join(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Vouch for nobody any more."""

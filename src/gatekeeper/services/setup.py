@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 
-from gatekeeper.storage import grants, price_books, schema
+from gatekeeper.storage import grants, price_books, roles, schema
 from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Connection, wrap_errors
 
 from .price_snapshot import snapshot, snapshot_version
@@ -61,12 +62,24 @@ async def server_url(owner_url: str, role: str = grants.SERVER_ROLE) -> str:
             owner_url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
         )
         async with connection:
-            await grants.renew(connection, role, password)
+            await roles.renew(connection, role, password)
             if await grants.privileges_of(connection, role) != grants.WANTED:
                 await grants.grant(connection, role)
     parts = urlsplit(owner_url)
     place = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{quote(role, safe='')}:{password}@{place}"))
+
+
+async def require_usable(connection: Connection) -> None:
+    """Raise `SchemaError` for a schema that is not this version's, and `RoleError` for a role that may not serve."""
+    with wrap_errors():
+        # Who may not even read the revision is told what else it may not.
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            await schema.require_current(connection)
+        if lacking := await grants.lacking(connection):
+            role = await roles.session_role(connection)
+            hint = f"run `gatekeeper migrate --grant {roles.quoted(role)}` with the URL of the tables' owner"
+            raise roles.RoleError(role, f"it {'; it '.join(lacking)}; {hint}")
 
 
 async def role_excess(connection: Connection) -> list[str]:

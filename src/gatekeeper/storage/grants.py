@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from .connections import Connection, wrap_errors
+from .roles import RoleError, quoted, session_role
 from .schema import MIGRATION_LOCK
 
 SERVER_ROLE = "gatekeeper_server"
@@ -105,40 +106,32 @@ SELECT t.name FROM unnest(%(tables)s::text[]) AS t(name) JOIN pg_class c ON c.oi
 WHERE pg_has_role(%(role)s::name, c.relowner, 'MEMBER')
 """
 
-# Reads what a role may do to get round its privileges on tables.
-SUPERUSER = "is a superuser"
+# Reads what a role may do to get round its privileges on tables, by itself or by becoming a role that it belongs to.
+SUPERUSER = "is a superuser, or a member of one"
 WAYS_ROUND = f"""
-SELECT way.what FROM pg_roles r
+WITH r AS (
+    SELECT bool_or(rolsuper) AS super, bool_or(rolcreaterole) AS createrole, bool_or(rolreplication) AS replication,
+        bool_or(rolbypassrls) AS bypassrls
+    FROM pg_roles WHERE pg_has_role(%(role)s::name, oid, 'MEMBER')
+)
+SELECT way.what FROM r
 JOIN pg_class c ON c.oid = 'organizations'::regclass
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_database d ON d.datname = current_database()
 CROSS JOIN LATERAL (VALUES
-    (r.rolsuper, '{SUPERUSER}'),
-    (r.rolcreaterole, 'may create roles'),
-    (r.rolreplication, 'may replicate'),
-    (r.rolbypassrls, 'bypasses row security'),
-    (pg_has_role(r.oid, d.datdba, 'MEMBER'), 'owns the database'),
-    (pg_has_role(r.oid, n.nspowner, 'MEMBER'), format('owns the schema %%I', n.nspname)),
-    (has_schema_privilege(r.oid, n.oid, 'CREATE'), format('may create tables in the schema %%I', n.nspname)),
-    (has_parameter_privilege(r.oid, 'session_replication_role', 'SET'), 'may switch triggers off'),
-    (pg_has_role(r.oid, 'pg_execute_server_program', 'MEMBER'), 'may start programs on the database server'),
-    (pg_has_role(r.oid, 'pg_write_server_files', 'MEMBER'), 'may write files on the database server')
+    (r.super, '{SUPERUSER}'),
+    (r.createrole, 'may create roles'),
+    (r.replication, 'may replicate'),
+    (r.bypassrls, 'bypasses row security'),
+    (pg_has_role(%(role)s::name, d.datdba, 'MEMBER'), 'owns the database'),
+    (pg_has_role(%(role)s::name, n.nspowner, 'MEMBER'), format('owns the schema %%I', n.nspname)),
+    (has_schema_privilege(%(role)s::name, n.oid, 'CREATE'), format('may create tables in the schema %%I', n.nspname)),
+    (has_parameter_privilege(%(role)s::name, 'session_replication_role', 'SET'), 'may switch triggers off'),
+    (pg_has_role(%(role)s::name, 'pg_execute_server_program', 'MEMBER'), 'may start programs on the database server'),
+    (pg_has_role(%(role)s::name, 'pg_write_server_files', 'MEMBER'), 'may write files on the database server')
 ) AS way(is_open, what)
-WHERE r.rolname = %(role)s AND way.is_open
+WHERE way.is_open
 """
-
-
-class RoleError(Exception):
-    """The role {role} cannot serve: {reason}."""
-
-    def __init__(self, role: str, reason: str) -> None:
-        """Say why, with what to do about it."""
-        super().__init__((RoleError.__doc__ or "").format(role=quoted(role), reason=reason))
-
-
-def quoted(role: str) -> str:
-    """Return a role's name as SQL has it."""
-    return sql.Identifier(role).as_string()
 
 
 async def require_grantable(connection: Connection, role: str) -> None:
@@ -223,13 +216,6 @@ async def excessive(connection: Connection) -> list[str]:
     return [*ways, *([f"owns {_listed(owned)}"] if owned else []), *_sentences("has", beyond)]
 
 
-async def session_role(connection: Connection) -> str:
-    """Return the role that logged in."""
-    row = await (await connection.execute("SELECT session_user::text")).fetchone()
-    assert row is not None
-    return str(row[0])
-
-
 def _sentences(verb: str, privileges: Iterable[tuple[str, str]]) -> list[str]:
     tables: dict[str, set[str]] = defaultdict(set)
     for table, privilege in privileges:
@@ -239,21 +225,3 @@ def _sentences(verb: str, privileges: Iterable[tuple[str, str]]) -> list[str]:
 
 def _listed(tables: set[str]) -> str:
     return "every table" if tables == PRIVILEGES.keys() else ", ".join(sorted(tables))
-
-
-async def renew(connection: Connection, role: str, password: str) -> None:
-    """Make a role that can log in and nothing else, unless it is there, and give it a new password.
-
-    The password is hashed here: it is in no statement, hence in no log.
-    """
-    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    name = sql.Identifier(role)
-    async with connection.transaction():
-        known = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
-        if await known.fetchone() is None:
-            await connection.execute(sql.SQL("CREATE ROLE {}").format(name))
-        await connection.execute(
-            sql.SQL(
-                "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}"
-            ).format(name, sql.Literal(verifier))
-        )

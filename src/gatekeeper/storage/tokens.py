@@ -20,7 +20,7 @@ from gatekeeper.domain.tokens import NewToken, Token
 from .connections import Connection, first
 
 # Tokens in one step of a read: some milliseconds between looks at other work.
-CHANGES_PAGE = 1000
+CHANGES_PAGE = 500
 # For how long whoever comes with a token that has ended is told so. Later it is one that nobody knows.
 ENDED_KEPT = timedelta(days=30)
 NAME_INDEX, DIGEST_INDEX = "tokens_name_idx", "tokens_digest_idx"

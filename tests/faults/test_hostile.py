@@ -1,0 +1,113 @@
+"""Does a server stumble over what somebody sends on purpose? Hostile messages to every RPC, thousands at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from random import Random
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+
+from tests.conftest import ServerFactory
+from tests.contract.secured import Secured
+from tests.contract.wire import Wire, until
+
+from .hostility import Attempt, attempts, prepare
+
+CHANNELS, IN_FLIGHT = 4, 64
+# A call takes some milliseconds, tens of them with all others in flight.
+DEADLINE_S = 20
+PARTS, WARM_PARTS = 10, 2
+# What a hundred bytes kept of each message come to, beside what allocators keep for later.
+GROWTH_BYTES_MAX = 8_000_000
+SHOWN = 5
+# When tokens were last used is written whether or not their calls come to anything.
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'token_uses' ORDER BY 1"
+UNCHAINED = """
+    SELECT (SELECT count(*) FROM audit_events) + (SELECT count(*) FROM denials)
+         - (SELECT count(*) FROM audit_chain)
+"""
+
+
+@pytest.mark.parametrize(
+    "count", [3_000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])], ids=str
+)
+def test_hostile_messages(start_server: ServerFactory, database_url: str, seed: int, count: int) -> None:
+    """Each gets a clear answer in time; none changes a row, and the server keeps nothing of them."""
+    server = start_server(
+        database_url=database_url, GATEKEEPER_INSECURE="0", GATEKEEPER_CALLS_PER_S_MAX="1000000"
+    )
+    wire = Wire(server.address, database_url)
+    tokens = prepare(Secured(wire))
+    until(lambda: wire.sql(UNCHAINED) == [(0,)])
+    before = rows(wire)
+    process = psutil.Process(server.process.pid)
+    sent = Hostile(server.address, attempts(tokens, Random(seed)))
+    began_s = time.monotonic()
+    sizes = asyncio.run(sent.send(count, lambda: int(process.memory_info().rss)))
+    took_s = time.monotonic() - began_s
+    print(f"\nseed {seed}: {count:,} calls, {count / took_s:,.0f}/s, {told(sent.statuses)}; RSS in MB: {in_mb(sizes)}")
+    assert not sent.unclear, f"seed {seed}: {sent.unclear[:SHOWN]}"
+    assert rows(wire) == before, f"seed {seed}"
+    assert max(sizes[WARM_PARTS:]) - sizes[WARM_PARTS - 1] < GROWTH_BYTES_MAX, f"seed {seed}: {in_mb(sizes)}"
+    assert server.process.poll() is None
+    wire.close()
+
+
+class Hostile:
+    """Somebody with several connections and many calls at a time on each."""
+
+    def __init__(self, address: str, calls: Iterator[Attempt]) -> None:
+        """Send these calls to this server."""
+        self.statuses: Counter[str] = Counter()
+        self.unclear: list[tuple[int, grpc.StatusCode, str, Attempt]] = []
+        self._address = address
+        self._calls = enumerate(calls)
+
+    async def send(self, count: int, size: Any) -> list[int]:
+        """Send so many calls; return the server's size after each part of them, when all are answered."""
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+        channels = [grpc.aio.insecure_channel(self._address, options=options) for _ in range(CHANNELS)]
+        sizes = []
+        for _ in range(PARTS):
+            part = islice(self._calls, count // PARTS)
+            await asyncio.gather(*(self._work(channel, part) for channel in channels * (IN_FLIGHT // CHANNELS)))
+            sizes.append(size())
+        for channel in channels:
+            await channel.close()
+        return sizes
+
+    async def _work(self, channel: grpc.aio.Channel, calls: Iterator[tuple[int, Attempt]]) -> None:
+        for number, attempt in calls:
+            call: Any = channel.unary_unary(attempt.path)(
+                attempt.request,
+                timeout=DEADLINE_S,
+                metadata=attempt.metadata,
+                compression=attempt.compression,
+            )
+            status = await call.code()
+            self.statuses[status.name] += 1
+            if status not in attempt.answers:
+                self.unclear.append((number, status, await call.details(), attempt))
+
+
+def rows(wire: Wire) -> dict[str, Any]:
+    """Return what stands for all rows of each table."""
+    return {
+        table: wire.sql(f"SELECT count(*), md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {table} t")
+        for (table,) in wire.sql(TABLES)
+    }
+
+
+def told(statuses: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in statuses.most_common())
+
+
+def in_mb(sizes: list[int]) -> str:
+    return " ".join(f"{size / 1e6:.1f}" for size in sizes)

@@ -1,0 +1,440 @@
+"""Is everything that is written chained, once, in order, whoever chains and however late it is committed?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gatekeeper.domain.access import Actor, Caller, Role
+from gatekeeper.domain.admission import DenialReason, Denied
+from gatekeeper.domain.audit import AuditAction, AuditEvent, AuditKey, AuditSource, Content
+from gatekeeper.domain.reservation import Attribution
+from gatekeeper.services import audit_chain
+from gatekeeper.services.audit_chain import AuditChain, chain, chain_forever
+from gatekeeper.services.audit_seals import Seals, SealState
+from gatekeeper.storage import audit
+from gatekeeper.storage.connections import Connection
+from tests.integration.trails import (
+    KEY,
+    KEYLESS,
+    as_superuser,
+    chain_all,
+    connected,
+    denial,
+    deny,
+    differences,
+    event,
+    ignore,
+    make_trail,
+    open_organizations,
+    pooled,
+    select,
+    verified,
+)
+
+ORDER = "SELECT source, source_id FROM audit_chain WHERE organization = 'acme' ORDER BY sequence"
+
+
+def test_order(database_url: str) -> None:
+    """A pass chains events and denials in the order of their time, and each organization's apart."""
+    asyncio.run(make_trail(database_url))
+    asyncio.run(make_trail(database_url, "other", rows_each=2))
+    sources = [source for source, _ in select(database_url, ORDER)]
+    assert sources == ["EVENT", "DENIAL"] * 4
+    found = verified(database_url)
+    assert found.differences == []
+    assert [(head.organization, head.sequence) for head in found.heads] == [("acme", 8), ("other", 4)]
+    assert (found.links, found.pending) == (12, 0)
+
+
+def test_nothing_to_chain(database_url: str) -> None:
+    """A pass over a trail that is chained does nothing, and one over no trail neither."""
+    assert asyncio.run(chain_all(database_url)) == 0
+    asyncio.run(make_trail(database_url))
+    before = select(database_url, "SELECT * FROM audit_chain ORDER BY sequence")
+    assert asyncio.run(chain_all(database_url)) == 0
+    assert select(database_url, "SELECT * FROM audit_chain ORDER BY sequence") == before
+
+
+def test_installation_has_a_chain(database_url: str) -> None:
+    """What concerns no organization has a chain of its own."""
+
+    async def write() -> None:
+        async with connected(database_url) as connection:
+            await audit.write_event(connection, "", event(), KEY)
+        await chain_all(database_url)
+
+    asyncio.run(write())
+    found = verified(database_url)
+    assert [(head.organization, head.sequence) for head in found.heads] == [("", 1)]
+
+
+def test_denials_are_told_once(database_url: str) -> None:
+    """Whoever chains a denial is told of it, after it is chained, with all that its seal covers."""
+    told: list[Content] = []
+
+    async def tell(denials: Sequence[Content]) -> None:
+        async with connected(database_url) as connection:
+            cursor = await connection.execute("SELECT count(*) FROM audit_chain WHERE source = 'DENIAL'")
+            row = await cursor.fetchone()
+        assert row is not None
+        assert row[0] >= len(told) + len(denials)
+        told.extend(denials)
+
+    async def work() -> None:
+        async with connected(database_url) as connection, pooled(database_url) as pool:
+            await open_organizations(connection, "acme")
+            await deny(connection, "acme", [denial(number) for number in range(5)])
+            await audit.write_event(connection, "acme", event(), KEY)
+            assert await chain(pool, KEY, tell) == 6
+            assert await chain(pool, KEY, tell) == 0
+
+    asyncio.run(work())
+    assert [content["reservation_id"] for content in told] == [f"r-{number}" for number in range(5)]
+    assert told[0]["requested"] == "1.500000000"
+    assert told[0]["organization"] == "acme"
+
+
+def test_late_commit_with_a_lower_number(database_url: str) -> None:
+    """A row that is committed after one with a higher number is chained all the same: the other one waits for it."""
+
+    async def work() -> list[int]:
+        async with connected(database_url) as early, connected(database_url) as late, pooled(database_url) as pool:
+            await open_organizations(early, "acme")
+            async with late.transaction():
+                await audit.write_event(late, "acme", event(1), KEY)
+                await audit.write_event(early, "acme", event(2), KEY)
+                chaining = asyncio.create_task(chain(pool, KEY, ignore))
+                await _asks(early, "pg_locks")
+                assert not chaining.done()
+            return [await chaining, await chain(pool, KEY, ignore)]
+
+    assert asyncio.run(work()) == [2, 0]
+    assert select(database_url, ORDER) == [("EVENT", 1), ("EVENT", 2)]
+    assert differences(database_url) == []
+
+
+def test_aborted_numbers(database_url: str) -> None:
+    """Numbers whose rows never come leave no gap in the chain."""
+
+    async def work() -> None:
+        async with connected(database_url) as one, connected(database_url) as other:
+            await open_organizations(one, "acme")
+            async with other.transaction(force_rollback=True):
+                await audit.write_event(other, "acme", event(1), KEY)
+                await audit.write_event(one, "acme", event(2), KEY)
+        await chain_all(database_url)
+
+    asyncio.run(work())
+    assert select(database_url, ORDER) == [("EVENT", 2)]
+    assert differences(database_url) == []
+
+
+def test_endless_transaction(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is chained past a transaction that does not end, and all of it once it has."""
+    monkeypatch.setattr(audit_chain, "WRITERS_PATIENCE_S", 0.05)
+
+    async def work() -> list[int]:
+        async with connected(database_url) as one, connected(database_url) as other, pooled(database_url) as pool:
+            await open_organizations(one, "acme")
+            async with other.transaction():
+                await audit.write_event(other, "acme", event(1), KEY)
+                await audit.write_event(one, "acme", event(2), KEY)
+                held = [await chain(pool, KEY, ignore) for _ in range(2)]
+            return [*held, await chain(pool, KEY, ignore)]
+
+    with structlog.testing.capture_logs() as logs:
+        assert asyncio.run(work()) == [0, 0, 2]
+    assert [line["event"] for line in logs] == ["audit.chain_waits"] * 2
+    assert differences(database_url) == []
+
+
+def test_later_writers_are_not_waited_for(database_url: str) -> None:
+    """A transaction that begins after the pass has looked does not hold it up, though it never ends."""
+
+    async def work() -> int:
+        async with connected(database_url) as one, connected(database_url) as other, pooled(database_url) as pool:
+            await open_organizations(one, "acme")
+            async with connected(database_url) as third, third.transaction():
+                await audit.write_event(third, "acme", event(1), KEY)
+                await audit.write_event(one, "acme", event(2), KEY)
+                chaining = asyncio.create_task(chain(pool, KEY, ignore))
+                await _asks(one, "pg_locks")
+                writing = other.transaction(force_rollback=True)
+                await writing.__aenter__()
+                await audit.write_event(other, "acme", event(3), KEY)
+            links = await chaining
+            await writing.__aexit__(None, None, None)
+            return links
+
+    assert asyncio.run(work()) == 2
+
+
+def test_many_chainers_while_many_write(database_url: str) -> None:
+    """With several processes chaining while others write, every row gets one link, and the chains hold."""
+    names = ("acme", "busy", "")
+
+    async def write(number: int, done: asyncio.Event) -> None:
+        async with connected(database_url) as connection:
+            for turn in range(12):
+                name = names[(number + turn) % 3]
+                async with connection.transaction(force_rollback=turn % 5 == 4):
+                    await audit.write_event(connection, name, event(number), KEY)
+                    if name:
+                        await deny(connection, name, [denial(number)] * 3)
+                    await asyncio.sleep(0.002 * (number % 4))
+        done.set()
+
+    async def chain_until(done: list[asyncio.Event], told: list[Content]) -> int:
+        async def tell(denials: Sequence[Content]) -> None:
+            told.extend(denials)
+
+        links = 0
+        async with pooled(database_url) as pool:
+            while not all(event.is_set() for event in done):
+                links += await chain(pool, KEY, tell)
+            return links + await chain(pool, KEY, tell)
+
+    async def work() -> tuple[int, int]:
+        async with connected(database_url) as connection:
+            await open_organizations(connection, "acme", "busy")
+        done = [asyncio.Event() for _ in range(6)]
+        told: list[Content] = []
+        writers = [write(number, ended) for number, ended in enumerate(done)]
+        chainers = [chain_until(done, told) for _ in range(3)]
+        links = sum(count or 0 for count in await asyncio.gather(*chainers, *writers))
+        return links + await chain_all(database_url), len(told)
+
+    links, told = asyncio.run(work())
+    (events,), (denials,) = select(
+        database_url, "SELECT count(*) FROM audit_events UNION ALL SELECT count(*) FROM denials"
+    )
+    assert links == events + denials
+    assert told == denials
+    assert differences(database_url) == []
+    assert verified(database_url).pending == 0
+
+
+def test_others_do_not_wait_for_a_chain_in_work(database_url: str) -> None:
+    """While one process has an organization's chain, another passes by and chains the next organization's."""
+
+    async def work() -> list[int]:
+        async with connected(database_url) as one, pooled(database_url) as pool:
+            await open_organizations(one, "acme", "other")
+            for name in ("acme", "other"):
+                await audit.write_event(one, name, event(), KEY)
+                await one.execute("INSERT INTO audit_heads VALUES (%s, 0, '')", (name,))
+            async with one.transaction():
+                await one.execute("SELECT FROM audit_heads WHERE organization = 'acme' FOR UPDATE")
+                passed = await chain(pool, KEY, ignore)
+            return [passed, await chain(pool, KEY, ignore)]
+
+    assert asyncio.run(work()) == [1, 1]
+
+
+def test_more_than_one_pass(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is more than a pass may do is left to the next one, which goes on behind it."""
+    monkeypatch.setattr(audit_chain, "ROWS_MAX", 3)
+    monkeypatch.setattr(audit_chain, "ROUNDS_MAX", 2)
+    monkeypatch.setattr(audit_chain, "CHUNK", 2)
+
+    async def work() -> list[int]:
+        async with connected(database_url) as connection, pooled(database_url) as pool:
+            await open_organizations(connection, "acme")
+            await deny(connection, "acme", [denial(number) for number in range(10)])
+            for number in range(4):
+                await audit.write_event(connection, "acme", event(number), KEY)
+            return [await chain(pool, KEY, ignore) for _ in range(4)]
+
+    assert asyncio.run(work()) == [10, 4, 0, 0]
+    assert differences(database_url) == []
+
+
+def test_denials_from_before_the_trail(database_url: str) -> None:
+    """Denials without a seal are passed by, whatever is chained, and are no difference."""
+
+    async def work() -> list[int]:
+        async with connected(database_url) as connection:
+            await open_organizations(connection, "acme", "old")
+            await deny(connection, "acme", [denial(number) for number in range(3)], None)
+            await deny(connection, "old", [denial(number) for number in range(2)], None)
+            nothing = await chain_all(database_url)
+            await deny(connection, "acme", [denial(number) for number in range(3, 5)])
+        return [nothing, await chain_all(database_url), await chain_all(database_url)]
+
+    assert asyncio.run(work()) == [0, 2, 0]
+    found = verified(database_url)
+    assert found.differences == []
+    assert (found.links, found.older, found.pending) == (2, 5, 0)
+
+
+def test_wrong_seals_are_not_chained(database_url: str) -> None:
+    """Rows whose seals do not fit are told once in the log, and those behind them are chained."""
+    asyncio.run(make_trail(database_url, rows_each=1))
+
+    async def work() -> list[int]:
+        async with connected(database_url) as connection, pooled(database_url) as pool:
+            chains = AuditChain(pool, KEY, ignore)
+            await deny(connection, "acme", [denial(number) for number in range(3)])
+            as_superuser(database_url, "UPDATE denials SET requested = 7 WHERE reservation_id IN ('r-1', 'r-2')")
+            await deny(connection, "acme", [denial(9)], None)
+            first = [await chains.extend(), await chains.extend()]
+            await deny(connection, "acme", [denial(10)])
+            return [*first, await chains.extend(), await chains.extend()]
+
+    with structlog.testing.capture_logs() as logs:
+        assert asyncio.run(work()) == [1, 0, 1, 0]
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert (line["event"], line["organization"], line["source"], line["count"]) == (
+        "audit.seal_wrong",
+        "acme",
+        "DENIAL",
+        3,
+    )
+
+
+def test_other_keys_are_chained(database_url: str) -> None:
+    """A server with another key, or none, does not leave rows behind that it cannot judge."""
+    other = AuditKey(b"o" * 32)
+
+    async def work() -> int:
+        async with connected(database_url) as connection:
+            await open_organizations(connection, "acme")
+            await audit.write_event(connection, "acme", event(1), KEYLESS)
+            await audit.write_event(connection, "acme", event(2), KEY)
+        return await chain_all(database_url, other)
+
+    with structlog.testing.capture_logs() as logs:
+        assert asyncio.run(work()) == 2
+    assert [line["event"] for line in logs] == ["audit.sealed_with_another_key"]
+    assert differences(database_url) == []
+    assert len(differences(database_url, other)) == 1
+
+
+def test_one_broken_chain_does_not_stop_others(database_url: str) -> None:
+    """Where one organization's links cannot be written, the others' are."""
+
+    async def work() -> int:
+        async with connected(database_url) as connection, pooled(database_url) as pool:
+            await open_organizations(connection, "acme", "other")
+            for name in ("acme", "other"):
+                await audit.write_event(connection, name, event(), KEY)
+            as_superuser(database_url, "INSERT INTO audit_chain VALUES ('acme', 1, 'DENIAL', 99, sha256(''))")
+            return await chain(pool, KEY, ignore)
+
+    with structlog.testing.capture_logs() as logs:
+        assert asyncio.run(work()) == 1
+    assert [(line["event"], line["organization"]) for line in logs] == [("audit.chain_failed", "acme")]
+
+
+def test_chains_for_ever(database_url: str) -> None:
+    """It goes on after an outage, and what fails in the listener is no reason to stop."""
+    calls: list[int] = []
+
+    async def fail_once(denials: Sequence[Content]) -> None:
+        calls.append(len(denials))
+        if len(calls) == 1:
+            message = "no"
+            raise RuntimeError(message)
+
+    async def work() -> None:
+        async with connected(database_url) as connection, pooled(database_url) as pool:
+            await open_organizations(connection, "acme")
+            running = asyncio.create_task(chain_forever(pool, KEY, fail_once, 0.01))
+            for number in range(3):
+                await deny(connection, "acme", [denial(number)])
+                while len(calls) == number:
+                    await asyncio.sleep(0.01)
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gatekeeper-test'"
+                )
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    with structlog.testing.capture_logs():
+        asyncio.run(work())
+    assert calls == [1, 1, 1]
+    assert differences(database_url) == []
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+INSTANTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
+AMOUNTS = st.decimals(0, Decimal("1e15"), places=9) | st.decimals(0, 1, places=12)
+ACTORS = st.builds(Actor, st.builds(Caller, caller_id=TEXTS, name=TEXTS, role=st.sampled_from(Role)), TEXTS)
+CONTENTS = st.none() | st.dictionaries(TEXTS, st.none() | TEXTS, max_size=3)
+EVENTS = st.builds(
+    AuditEvent,
+    action=st.sampled_from(AuditAction),
+    actor=ACTORS,
+    subject=TEXTS,
+    occurred_at=INSTANTS,
+    before=CONTENTS,
+    after=CONTENTS,
+    reason=TEXTS,
+)
+DENIALS = st.builds(
+    denial,
+    reservation_id=TEXTS,
+    attribution=st.builds(Attribution, *[TEXTS] * 6),
+    model=TEXTS,
+    denied=st.builds(Denied, st.sampled_from(DenialReason), st.none(), AMOUNTS),
+    requested=AMOUNTS,
+    denied_at=INSTANTS,
+    actor=ACTORS,
+    headroom_at=st.none() | INSTANTS,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@given(written=EVENTS, refused=DENIALS)
+def test_any_content_comes_back(database_url: str, written: AuditEvent, refused: Any) -> None:
+    """Whatever is written, PostgreSQL gives back what its seal covers to the letter, in any session's time zone."""
+
+    async def work(zone: str) -> list[SealState]:
+        async with connected(database_url) as connection, connection.transaction(force_rollback=True):
+            await connection.execute(f"SET LOCAL TimeZone = '{zone}'")
+            await connection.execute("SET LOCAL DateStyle = 'German'")
+            await audit.write_event(connection, "acme", written, KEY)
+            await deny(connection, "acme", [refused])
+            return [await _state(connection, source) for source in AuditSource]
+
+    assert asyncio.run(work("Asia/Kathmandu")) == [SealState.RIGHT] * 2
+
+
+@pytest.mark.parametrize("instant", ["-infinity", "infinity", "0044-03-15 BC", "12026-11-20", "2026-11-20 BC"])
+def test_instants_that_python_does_not_know(database_url: str, instant: str) -> None:
+    """An instant beyond all calendars is read and found to be wrong, like any other that was put there."""
+    asyncio.run(make_trail(database_url, rows_each=1))
+    as_superuser(database_url, f"UPDATE audit_events SET occurred_at = '{instant}'")
+    assert differences(database_url) == ["'acme': link 1: event 1: it was changed, for its seal does not fit"]
+
+
+async def _state(connection: Connection, source: AuditSource) -> SealState:
+    cursor = await connection.execute(
+        f"SELECT t.seal, {audit.content_columns(source, 't')} FROM {audit.TABLES[source]} t".encode()
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return Seals(KEY).state(audit.content(source, row[1:]), row[0])
+
+
+async def _asks(connection: Connection, table: str) -> None:
+    """Wait until a pool's connection has asked for something twice."""
+    asked: set[datetime] = set()
+    while len(asked) < 2:
+        cursor = await connection.execute(
+            "SELECT query_start FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'gatekeeper-test' AND query LIKE %s",
+            (f"%{table}%",),
+        )
+        asked |= {row[0] for row in await cursor.fetchall()}
+        await asyncio.sleep(0.005)

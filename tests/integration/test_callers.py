@@ -1,0 +1,522 @@
+"""Does every process know its callers, at once and only as long as it should, whatever the database does?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+
+from gatekeeper.domain.access import SYSTEM, Caller, Role
+from gatekeeper.domain.audit import AuditKey
+from gatekeeper.domain.budget import Scope, ScopeKind
+from gatekeeper.domain.errors import (
+    DatabaseUnavailable,
+    GatekeeperError,
+    QueueFull,
+    TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
+)
+from gatekeeper.domain.tokens import NewToken, Token, digest_of_identity, digest_of_secret
+from gatekeeper.services import callers as service
+from gatekeeper.services import tokens
+from gatekeeper.services.callers import Callers
+from gatekeeper.storage import connections
+from gatekeeper.storage import tokens as storage
+from gatekeeper.storage.connections import Pool, open_pool
+from gatekeeper.storage.tokens import Changes
+from tests.conftest import served_url
+
+T = TypeVar("T")
+Use = Callable[[Pool], Awaitable[T]]
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=1"
+# The clock of the database, by itself and not by this machine.
+OTHER_CLOCK = """
+CREATE SCHEMA fake;
+CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+    AS $$SELECT pg_catalog.clock_timestamp() + interval '{days} days'$$;
+GRANT USAGE ON SCHEMA fake TO gatekeeper_server;
+"""
+SEARCH_PATH = "?options=-csearch_path%3Dfake,public,pg_catalog"
+
+
+def use(url: str, test: Use[T]) -> T:
+    """Run a test with a pool of the role that servers have."""
+
+    async def run() -> T:
+        async with open_pool(url, name="test", size_max=4, hot=False) as pool:
+            return await test(pool)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """Return the URL of the test's database, for the role that servers have."""
+    return served_url(database_url)
+
+
+@pytest.fixture
+def sql(database_url: str) -> Callable[..., list[tuple[Any, ...]]]:
+    """Return what executes a statement as a superuser."""
+
+    def execute(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    return execute
+
+
+async def make(pool: Pool, name: str = "writer", **fields: Any) -> tuple[Token, bytes]:
+    """Make a token; return its digest too."""
+    new = NewToken(**({"name": name, "role": Role.AGENT, "organization": "acme"} | fields))
+    token, secret = await tokens.create(pool, new, SYSTEM, AuditKey())
+    return token, digest_of_secret(secret) if secret else digest_of_identity(token.identity)
+
+
+async def revoke(pool: Pool, name: str = "writer") -> None:
+    """End a token."""
+    await tokens.revoke(pool, "acme", name, SYSTEM, AuditKey())
+
+
+def test_a_token_that_was_made_a_moment_ago(url: str) -> None:
+    """Nobody is known before a refresh; who is not known is looked for, and known from then on."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        scope = Scope(ScopeKind.CAMPAIGN, "spring")
+        first, digest = await make(pool, scope=scope)
+        assert callers.known(digest) is None
+        expected = Caller(caller_id=first.token_id, name="writer", role=Role.AGENT, organization="acme", scope=scope)
+        assert await callers.find(digest) == callers.known(digest) == expected
+        other, digest = await make(pool, "root", role=Role.OPERATOR, organization="")
+        assert callers.known(digest) is None
+        assert (await callers.find(digest)).caller_id == other.token_id
+        assert callers.known(digest) == Caller(caller_id=other.token_id, name="root", role=Role.OPERATOR)
+        with pytest.raises(TokenInvalid):
+            await callers.find(os.urandom(32))
+
+    use(url, test)
+
+
+def test_a_revocation_is_known_everywhere_after_a_refresh(url: str) -> None:
+    """Two processes refuse a token that was revoked as soon as they have refreshed, or have to."""
+
+    async def test(pool: Pool) -> None:
+        both = Callers(pool), Callers(pool)
+        _, digest = await make(pool)
+        for callers in both:
+            await callers.find(digest)
+        await revoke(pool)
+        for callers in both:
+            assert callers.known(digest)
+            await callers.refresh()
+            with pytest.raises(TokenRevoked):
+                callers.known(digest)
+            with pytest.raises(TokenRevoked):
+                await callers.find(digest)
+
+    use(url, test)
+
+
+def test_a_change_by_hand_takes_effect(url: str, sql: Callable[..., Any]) -> None:
+    """Whoever changes a token by SQL need not know how servers learn of it."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, digest = await make(pool)
+        assert (await callers.find(digest)).role is Role.AGENT
+        sql("UPDATE tokens SET role = 'VIEWER', expires_at = 'infinity'")
+        await callers.refresh()
+        assert getattr(callers.known(digest), "role", None) is Role.VIEWER
+        sql("UPDATE tokens SET expires_at = '2020-01-01'")
+        await callers.refresh()
+        with pytest.raises(TokenExpired, match="2020-01-01"):
+            callers.known(digest)
+
+    use(url, test)
+
+
+@pytest.mark.parametrize("days", [-30, 30])
+def test_expiry_by_the_clock_of_the_database(url: str, sql: Callable[..., Any], days: int) -> None:
+    """Whatever this machine's clock says, a token expires when it is that time in the database."""
+    sql(OTHER_CLOCK.format(days=days))
+    there = datetime.now(UTC) + timedelta(days=days)
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        later, digest = await make(pool, "later", expires_at=there + timedelta(hours=1))
+        ended, ended_digest = await make(pool, "ended", expires_at=there + timedelta(hours=1))
+        assert await callers.find(digest) == callers.known(digest)
+        sql("UPDATE tokens SET expires_at = %s WHERE token_id = %s", there - timedelta(hours=1), ended.token_id)
+        assert later.expires_at is not None
+        with pytest.raises(TokenExpired):
+            await callers.find(ended_digest)
+        assert callers.known(digest)
+
+    use(url + SEARCH_PATH, test)
+
+
+def test_a_token_expires_without_a_refresh(url: str) -> None:
+    """Its time passes in memory too."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        token, digest = await make(pool, expires_at=datetime.now(UTC) + timedelta(hours=1))
+        assert await callers.find(digest)
+        callers._ahead_s += 3500
+        assert callers.known(digest)
+        callers._ahead_s += 100
+        with pytest.raises(TokenExpired) as expired:
+            callers.known(digest)
+        assert token.expires_at is not None
+        assert expired.value.metadata == {"expire_time": token.expires_at.isoformat()}
+
+    use(url, test)
+
+
+def test_an_identity_given_anew(url: str, sql: Callable[..., Any]) -> None:
+    """Of two tokens with one digest, the one in force counts, whichever was changed last."""
+
+    async def test(pool: Pool) -> None:
+        old, new = Callers(pool), Callers(pool)
+        first, digest = await make(pool, "first", identity="CN=writer")
+        assert (await old.find(digest)).caller_id == first.token_id
+        await revoke(pool, "first")
+        second, same = await make(pool, "second", identity="CN=writer", role=Role.VIEWER)
+        assert same == digest
+        for callers in (old, new):
+            await callers.refresh()
+            assert getattr(callers.known(digest), "caller_id", None) == second.token_id
+        sql("UPDATE tokens SET created_by = 'x' WHERE name = 'first'")
+        for callers in (old, new):
+            await callers.refresh()
+            assert getattr(callers.known(digest), "caller_id", None) == second.token_id
+        await revoke(pool, "second")
+        for callers in (old, new):
+            with pytest.raises(TokenRevoked):
+                await callers.find(digest)
+
+    use(url, test)
+
+
+def test_knowledge_that_is_too_old_lets_nobody_in(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was known has to be found again; while the database is away, nobody is."""
+    monkeypatch.setattr(service, "STALE_AFTER_S", 0)
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, digest = await make(pool)
+        await callers.refresh()
+        assert callers.known(digest) is None
+        monkeypatch.setattr(service, "STALE_AFTER_S", 60)
+        assert await callers.find(digest)
+        monkeypatch.setattr(connections, "POOL_TIMEOUT_S", 0.2)
+        async with open_pool(NOWHERE, name="nowhere", size_max=1, hot=False) as nowhere:
+            callers._pool = nowhere
+            assert callers.known(digest)
+            callers._stale_s = 0
+            for known in (digest, os.urandom(32)):
+                with pytest.raises(DatabaseUnavailable):
+                    await callers.find(known)
+            with pytest.raises(DatabaseUnavailable):
+                await callers.refresh()
+        callers._pool = pool
+        assert await callers.find(digest)
+
+    use(url, test)
+
+
+def test_a_database_that_hangs(url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that wait for it are told so in time, those of known callers go on, and it is all well once it answers."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, digest = await make(pool)
+        await callers.find(digest)
+        async with await psycopg.AsyncConnection.connect(database_url) as other:
+            await other.execute("LOCK tokens IN ACCESS EXCLUSIVE MODE")
+            monkeypatch.setattr(service, "WAIT_MAX_S", 0.2)
+            found = await asyncio.gather(*(callers.find(os.urandom(32)) for _ in range(20)), return_exceptions=True)
+            assert {type(error) for error in found} == {DatabaseUnavailable}
+            assert callers.known(digest)
+        monkeypatch.setattr(service, "WAIT_MAX_S", 20)
+        _, digest = await make(pool, "other")
+        assert await callers.find(digest)
+
+    use(url, test)
+
+
+def test_a_read_that_hangs_is_given_up(url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one takes its place."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        async with await psycopg.AsyncConnection.connect(database_url) as other:
+            await other.execute("LOCK tokens IN ACCESS EXCLUSIVE MODE")
+            monkeypatch.setattr(service, "GIVE_UP_S", 0.2)
+            with pytest.raises(DatabaseUnavailable):
+                await callers.refresh()
+        monkeypatch.setattr(service, "GIVE_UP_S", 20)
+        await callers.refresh()
+
+    use(url, test)
+
+
+class Reads:
+    """What counts the reads of the database, and when they began."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began_s: list[float] = []
+        read = storage.read_changes
+
+        async def counted(*arguments: Any, **named: Any) -> Changes:
+            self.began_s.append(time.monotonic())
+            return await read(*arguments, **named)
+
+        monkeypatch.setattr(storage, "read_changes", counted)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    """Count the reads of the database."""
+    return Reads(monkeypatch)
+
+
+async def outcome(callers: Callers, digest: bytes) -> type[GatekeeperError] | None:
+    """Return why nobody was found."""
+    try:
+        await callers.find(digest)
+    except GatekeeperError as error:
+        return type(error)
+    return None
+
+
+def test_calls_that_wait_share_a_read(url: str, reads: Reads) -> None:
+    """Many that come at once are answered by one read."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, digest = await make(pool)
+        digests = [digest, *(os.urandom(32) for _ in range(199))]
+        found = await asyncio.gather(*(outcome(callers, each) for each in digests))
+        assert found == [None] + [TokenInvalid] * 199
+        assert len(reads.began_s) == 1
+
+    use(url, test)
+
+
+def test_a_flood_of_unknown_tokens(url: str, reads: Reads) -> None:
+    """It makes ten reads a second; beyond those that wait, calls are turned away for now; who is known is not."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, digest = await make(pool)
+        await callers.find(digest)
+        began_s, begun = time.monotonic(), len(reads.began_s)
+        seen: set[type[GatekeeperError] | None] = set()
+
+        async def guess() -> None:
+            for _ in range(4):
+                seen.add(await outcome(callers, os.urandom(32)))
+
+        guesses = [asyncio.create_task(guess()) for _ in range(2 * service.WAITING_MAX)]
+        while not all(task.done() for task in guesses):
+            assert callers.known(digest)
+            await asyncio.sleep(0)
+        assert seen == {TokenInvalid, QueueFull}
+        later = reads.began_s[begun:]
+        assert (len(later) - 1) * service.REFRESH_GAP_S <= later[-1] - began_s
+        assert callers._waiting == 0
+
+    use(url, test)
+
+
+def test_a_flood_while_knowledge_is_too_old(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those beyond the ones that wait are told that the database is away: nobody can be known."""
+    monkeypatch.setattr(service, "WAITING_MAX", 1)
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        found = await asyncio.gather(*(outcome(callers, os.urandom(32)) for _ in range(3)))
+        assert found == [TokenInvalid, DatabaseUnavailable, DatabaseUnavailable]
+
+    use(url, test)
+
+
+def test_a_call_that_came_during_a_read_waits_for_the_next(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was made while a read was under way is found by the call that brings it."""
+
+    async def test(pool: Pool) -> None:
+        callers, read = Callers(pool), storage.read_changes
+        has_read, may_return = asyncio.Event(), asyncio.Event()
+
+        async def slow(*arguments: Any, **named: Any) -> Changes:
+            changes = await read(*arguments, **named)
+            has_read.set()
+            await may_return.wait()
+            return changes
+
+        monkeypatch.setattr(storage, "read_changes", slow)
+        early = asyncio.create_task(callers.refresh())
+        await has_read.wait()
+        _, digest = await make(pool)
+        late = asyncio.create_task(callers.find(digest))
+        await asyncio.sleep(0)
+        may_return.set()
+        await early
+        assert (await late).name == "writer"
+
+    use(url, test)
+
+
+def test_a_call_that_goes_away_leaves_the_read_to_the_others(url: str) -> None:
+    """Neither it nor its read is waited for in vain."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, digest = await make(pool)
+        waiting = [asyncio.create_task(callers.find(digest)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        assert await waiting[1] == await waiting[2]
+        assert waiting[0].cancelled()
+        assert callers._waiting == 0
+
+    use(url, test)
+
+
+def test_a_change_that_is_committed_late(url: str, database_url: str) -> None:
+    """It is not missed, though others were read meanwhile: revisions grow in the order of commits."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, digest = await make(pool)
+        await callers.find(digest)
+        async with await psycopg.AsyncConnection.connect(database_url) as other:
+            await other.execute("UPDATE tokens SET revoked_at = now()")
+            making = asyncio.create_task(make(pool, "second"))
+            await callers.refresh()
+            assert callers.known(digest)
+            assert not making.done()
+        _, second = await making
+        assert (await callers.find(second)).name == "second"
+        with pytest.raises(TokenRevoked):
+            callers.known(digest)
+
+    use(url, test)
+
+
+def test_many_tokens_come_page_by_page(url: str, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are known, at first and later."""
+    monkeypatch.setattr(storage, "CHANGES_PAGE", 3)
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        digests = [(await make(pool, f"{number}"))[1] for number in range(7)]
+        await callers.refresh()
+        assert len(reads.began_s) == 3
+        digests += [(await make(pool, f"{number}"))[1] for number in range(7, 13)]
+        await callers.refresh()
+        assert len(reads.began_s) == 6
+        assert [getattr(callers.known(digest), "name", "") for digest in digests] == [f"{n}" for n in range(13)]
+        await callers.refresh()
+        assert len(reads.began_s) == 7
+
+    use(url, test)
+
+
+def test_what_ended_long_ago_is_forgotten(url: str, sql: Callable[..., Any]) -> None:
+    """For thirty days its bearer is told why; then it is a token that nobody knows."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, digest = await make(pool)
+        await callers.find(digest)
+        sql("UPDATE tokens SET revoked_at = now() - interval '29 days'")
+        assert await outcome(callers, digest) is await outcome(Callers(pool), digest) is TokenRevoked
+        sql("UPDATE tokens SET revoked_at = now() - interval '31 days'")
+        assert await outcome(callers, digest) is TokenRevoked
+        assert await outcome(Callers(pool), digest) is TokenInvalid
+        callers._forget_s = 0
+        assert await outcome(callers, digest) is TokenInvalid
+
+    use(url, test)
+
+
+def test_a_database_with_another_past(url: str, sql: Callable[..., Any]) -> None:
+    """After the restore of a backup, what is known is what is in it."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, kept = await make(pool, "kept")
+        _, digest = await make(pool)
+        await callers.find(digest)
+        sql("DELETE FROM tokens WHERE name = 'writer'")
+        sql("UPDATE token_revisions SET revision = 1")
+        assert await outcome(callers, digest) is TokenInvalid
+        assert callers.known(kept)
+
+    use(url, test)
+
+
+def test_uses_are_written(url: str, sql: Callable[..., Any]) -> None:
+    """The last use of each token, by the database's clock and never an earlier one; refused calls are no uses."""
+
+    async def test(pool: Pool) -> None:
+        callers, other = Callers(pool), Callers(pool)
+        first, digest = await make(pool, "first")
+        second, unused = await make(pool, "second")
+        before = sql("SELECT clock_timestamp() - interval '1 second'")[0][0]
+        for each in (callers, other):
+            await each.find(digest)
+        await other.write_uses()
+        assert sql("SELECT organization, token_id FROM token_uses") == [("acme", first.token_id)]
+        (latest,) = sql("SELECT last_used_at FROM token_uses")[0]
+        assert before < latest < before + timedelta(minutes=1)
+        sql("UPDATE token_uses SET last_used_at = '2100-01-01'")
+        await callers.write_uses()
+        await callers.write_uses()
+        assert sql("SELECT extract(year FROM last_used_at) FROM token_uses") == [(2100,)]
+        sql("UPDATE tokens SET expires_at = '2020-01-01' WHERE name = 'second'")
+        assert await outcome(callers, unused) is TokenExpired
+        await callers.write_uses()
+        listed = await tokens.list_tokens(pool, "acme", None, 10)
+        assert {token.token_id: token.last_used_at is None for token in listed} == {
+            first.token_id: False,
+            second.token_id: True,
+        }
+
+    use(url, test)
+
+
+def test_uses_that_could_not_be_written_are_kept(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written the next time, once for a token that has changed since."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        token, digest = await make(pool)
+        await callers.find(digest)
+        monkeypatch.setattr(connections, "POOL_TIMEOUT_S", 0.2)
+        async with open_pool(NOWHERE, name="nowhere", size_max=1, hot=False) as nowhere:
+            callers._pool = nowhere
+            with pytest.raises(DatabaseUnavailable):
+                await callers.write_uses()
+        callers._pool = pool
+        callers._revision = 0
+        await callers.find(digest)
+        await callers.write_uses()
+        assert not callers._uses
+        (listed,) = await tokens.list_tokens(pool, "acme", None, 10)
+        assert listed.last_used_at is not None
+        assert listed.last_used_at > token.created_at
+
+    use(url, test)
