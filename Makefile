@@ -2,7 +2,7 @@
 # the environment in .venv, with uv from the PATH or else installed into .tools.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check format lint types imports protos protos-check docs docs-check deps lock bench bench-quick faults replay-full clean
+.PHONY: help run test test-unit check format lint types imports protos protos-check docs docs-check deps lock audit bench bench-quick faults hostile replay-full clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -36,7 +36,7 @@ test: $(STAMP) ## Run every quick test
 test-unit: $(STAMP) ## Run the tests that need no database
 	$(PYTEST) tests/unit -n $(WORKERS)
 
-check: format lint types imports protos-check docs-check deps lock test ## What CI runs: all checks, then all quick tests
+check: format lint types imports protos-check docs-check deps lock audit test ## What CI runs: all checks, then all quick tests
 
 format: $(STAMP) ## Are sources and protos formatted?
 	$(BIN)/ruff format --check --quiet
@@ -70,6 +70,9 @@ protos-check: $(STAMP) ## Is the generated Python fresh?
 lock: $(STAMP) ## Is the lock file fresh?
 	$(UV) lock --check --quiet
 
+audit: $(STAMP) ## Has any locked dependency a known vulnerability? Says so where nobody answers
+	$(BIN)/python tools/audit_dependencies.py
+
 bench: $(STAMP) ## Measure the server beside its baselines, in one run; about ten minutes
 	$(BIN)/python -m benchmarks
 
@@ -78,6 +81,9 @@ bench-quick: $(STAMP) ## The same in a minute, for a first look
 
 faults: $(STAMP) ## Kill servers and PostgreSQL thirty times under load; a few minutes
 	$(PYTEST) tests/faults -m slow
+
+hostile: $(STAMP) ## Send 100,000 hostile messages to every RPC of a server; two minutes
+	$(PYTEST) tests/faults/test_hostile.py -m slow -s
 
 replay-full: $(STAMP) ## Replay all real calls, with room and without; a few minutes
 	$(PYTEST) tests/acceptance -m slow

@@ -25,7 +25,8 @@ class Certificates:
 
 
 def certificates(folder: Path, agent: str) -> Certificates:
-    """Write them into a folder; the agent's common name is `agent`."""
+    """Write them into a folder, which is made; the agent's common name is `agent`."""
+    folder.mkdir(exist_ok=True)
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     issued = {"server": authority.issue_cert(HOST), "agent": authority.issue_cert(HOST, common_name=agent)}

@@ -65,11 +65,9 @@ class Pacer:
 
     def _due(self, place: int) -> Iterator[tuple[int, int]]:
         """Yield when the calls of one caller are due, and its place."""
-        interval_ns = 1e9 / self._pace.calls_per_s
-        at_ns = float(self._begin_ns)
-        while at_ns < self._end_ns:
-            yield round(at_ns if self._pace.even else at_ns + random.random() * interval_ns), place
-            at_ns += interval_ns
+        interval_ns = round(1e9 / self._pace.calls_per_s)
+        for at_ns in range(self._begin_ns, self._end_ns, interval_ns):
+            yield at_ns if self._pace.even else at_ns + random.randrange(interval_ns), place
 
     def _receive_until(self, due_ns: int) -> None:
         """Take answers until it is time; what has come is taken at least once."""

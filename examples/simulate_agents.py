@@ -5,6 +5,7 @@
 
 Agents of five types work for three campaigns, each with a cap of its own. Some of their calls fail, and one agent runs
 in circles until the budget of its run stops it. Only `gatekeeper_client` is needed: read from `make_call` downwards.
+The token comes from GATEKEEPER_TOKEN or GATEKEEPER_TOKEN_FILE; it must be an operator's, who may set caps and spend.
 """
 
 from __future__ import annotations

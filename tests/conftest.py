@@ -42,6 +42,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         for name in [name for name in os.environ if name.startswith(("GATEKEEPER_", "BILLING_API_URL"))]:
             patch.delenv(name)
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("GATEKEEPER_LOGS_DIR", str(tmp_path_factory.mktemp("logs")))
         yield
 
 

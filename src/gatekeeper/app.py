@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -17,6 +17,7 @@ import structlog
 from gatekeeper.database import audit_key_file, open_database, token_file
 from gatekeeper.domain.access import Actor, Caller, Role
 from gatekeeper.domain.audit import AuditKey
+from gatekeeper.domain.errors import DatabaseUnavailable
 from gatekeeper.domain.open_holds import HoldLimits
 from gatekeeper.rpc.admin import AdminServicer
 from gatekeeper.rpc.authentication import Authentication
@@ -243,7 +244,8 @@ async def _upkeep(settings: Settings, parts: Parts) -> AsyncIterator[None]:
         finally:
             await _cancel(tasks)
             if parts.callers is not None:
-                await parts.callers.write_uses()
+                with suppress(DatabaseUnavailable):
+                    await parts.callers.write_uses()
 
 
 def _works(

@@ -12,7 +12,20 @@ from gatekeeper import __version__
 from gatekeeper.cli.amounts import read_amount
 from tests.acceptance.commands import failed, refused, run
 
-COMMANDS = ("serve", "init", "status", "check", "cap", "price", "replay", "verify", "doctor", "migrate")
+COMMANDS = (
+    "serve",
+    "init",
+    "status",
+    "check",
+    "cap",
+    "price",
+    "token",
+    "audit",
+    "replay",
+    "verify",
+    "doctor",
+    "migrate",
+)
 NOWHERE = "127.0.0.1:1"
 
 # Modules that take longer to import than a command may take to start.

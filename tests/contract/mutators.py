@@ -28,7 +28,7 @@ PROTOCOLS = (
 )
 NUMBER_MAX = 2**29 - 1
 # Around what a server takes: 65,536 bytes of a request, 100 levels of messages, 10 bytes of a number.
-TEXT_LENGTHS = (127, 128, 129, 500, 1025, 8192, 65_500, 70_000)
+TEXT_LENGTHS = (127, 128, 129, 500, 1025, 8192, 65_400, 70_000, 1_000_000)
 DEPTHS = (10, 99, 100, 101, 1000, 20_000)
 
 

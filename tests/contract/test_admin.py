@@ -128,7 +128,8 @@ def test_pages(admin: Admin) -> None:
     for name in "abcde":
         admin.create(name)
     admin.call("RevokeToken", token="d")
-    found, page_token = [], ""
+    found: list[str] = []
+    page_token = ""
     while not found or page_token:
         page = admin.call("ListTokens", page_size=2, page_token=page_token)
         assert len(page.tokens) <= 2

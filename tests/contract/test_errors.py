@@ -22,7 +22,6 @@ from gatekeeper.rpc.request_limits import RequestLimits
 from gatekeeper.rpc.server import SERVICES, build_server
 from gatekeeper.rpc.validation import Validator
 from gatekeeper_client.money import to_money
-from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import reservation_pb2
 from gatekeeper_client.v1.error_reason_pb2 import ErrorReason
@@ -40,6 +39,8 @@ ELSEWHERE = {
     "TOKEN_INVALID",
     "TOKEN_EXPIRED",
     "TOKEN_REVOKED",
+    "TOKEN_EXISTS",
+    "TOKEN_NOT_FOUND",
     "ROLE_INSUFFICIENT",
     "OUT_OF_SCOPE",
     "IDENTITY_UNMAPPED",
@@ -111,19 +112,6 @@ def unpriced(wire: Wire, organization: str) -> Refusal:
     return refusal(wire.commit, wire.hold(organization), usage=usage)
 
 
-def token_taken(wire: Wire, organization: str) -> Refusal:
-    """Make two tokens of one name."""
-    request = admin_pb.CreateTokenRequest(organization=organization, name="n", role=admin_pb.ROLE_AGENT)
-    wire.admin.CreateToken(request, timeout=TIMEOUT_S)
-    return refusal(wire.admin.CreateToken, request, timeout=TIMEOUT_S)
-
-
-def token_unknown(wire: Wire, organization: str) -> Refusal:
-    """Revoke what there is not."""
-    request = admin_pb.RevokeTokenRequest(organization=organization, token="n")
-    return refusal(wire.admin.RevokeToken, request, timeout=TIMEOUT_S)
-
-
 def unknown(wire: Wire, organization: str) -> Refusal:
     """Release what nobody made."""
     return refusal(wire.release, reservation_pb2.Reservation(reservation_id="job-0", organization=organization))
@@ -145,8 +133,6 @@ REASONS: dict[str, tuple[Code, Callable[[Wire, str], Refusal]]] = {
     "UNPRICED_MODEL": (Code.FAILED_PRECONDITION, unpriced),
     "RESERVATION_AMBIGUOUS": (Code.INVALID_ARGUMENT, ambiguous),
     "ETAG_MISMATCH": (Code.ABORTED, stale),
-    "TOKEN_EXISTS": (Code.ALREADY_EXISTS, token_taken),
-    "TOKEN_NOT_FOUND": (Code.NOT_FOUND, token_unknown),
 }
 
 

@@ -12,13 +12,14 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from gatekeeper.domain.access import Role
+from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 
 from .refusals import refusal
-from .requests import SERVICE_OF, valid
+from .requests import SERVICE_OF, send, valid
 from .secured import Secured
-from .wire import agent, campaign
+from .wire import Wire, agent, campaign
 
 Code = grpc.StatusCode
 AGENTS, READERS, ADMINS = (
@@ -111,20 +112,20 @@ def test_only_operators_reach_other_organizations(
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("organization", [OURS, THEIRS])
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("rpc", SERVICE_OF)
 def test_without_a_valid_token_nothing_is_answered(
-    secured: Secured, callers: dict[tuple[Role, str], str], rpc: str, role: Role, organization: str, state: str
+    secured: Secured, callers: dict[tuple[Role, str], str], rpc: str, role: Role, state: str
 ) -> None:
     """Whatever the role and the organization, it is UNAUTHENTICATED, says why, and nothing is written."""
-    request = prepared(secured, rpc, organization)
-    before = secured.wire.counts()
-    for metadata in _metadata(callers, role, state):
-        refused = refusal(secured.call_with, rpc, request, metadata)
-        assert (refused.code, refused.reason) == (Code.UNAUTHENTICATED, STATES[state])
-        assert refused.retry_delay_s is None
-    assert secured.wire.counts() == before
+    for organization in (OURS, THEIRS):
+        request = prepared(secured, rpc, organization)
+        before = secured.wire.counts()
+        for metadata in _metadata(callers, role, state):
+            refused = refusal(secured.call_with, rpc, request, metadata)
+            assert (refused.code, refused.reason) == (Code.UNAUTHENTICATED, STATES[state])
+            assert refused.retry_delay_s is None
+        assert secured.wire.counts() == before
 
 
 @pytest.mark.parametrize("rpc", SERVICE_OF)
@@ -204,14 +205,29 @@ def test_an_admin_makes_no_operator(secured: Secured, callers: dict[tuple[Role, 
     assert (refused.code, refused.reason) == (Code.PERMISSION_DENIED, "ROLE_INSUFFICIENT")
 
 
+def test_only_operators_give_roles_to_identities(secured: Secured, callers: dict[tuple[Role, str], str]) -> None:
+    """A certificate or Unix user is one for the whole installation: no admin may take it for its organization."""
+    request = admin_pb.CreateTokenRequest(organization=OURS, name="n", role=admin_pb.ROLE_AGENT, identity="uid=0")
+    refused = refusal(secured.call, "CreateToken", request, callers[Role.ADMIN, "valid"])
+    assert (refused.code, refused.reason) == (Code.PERMISSION_DENIED, "ROLE_INSUFFICIENT")
+
+
+@pytest.mark.parametrize("rpc", ["CreateToken", "RevokeToken"])
+def test_nobody_unknown_decides_who_is_known(wire: Wire, rpc: str) -> None:
+    """A server that asks for no tokens makes and ends none: they would outlive it."""
+    refused = refusal(send, wire, rpc, valid(rpc))
+    assert (refused.code, refused.reason) == (Code.UNAUTHENTICATED, "TOKEN_MISSING")
+
+
 def test_no_role_is_exempt_from_a_budget(secured: Secured) -> None:
     """An operator's call above the cap is denied like everybody's."""
     organization = f"poor-{uuid.uuid4().hex}"
     cap = _of(valid("SetCap"), organization)
     cap.ClearField("scope")
     secured.call("SetCap", cap, secured.operator)
-    answer = secured.call("Reserve", _of(reserve(units=2), organization), secured.operator)
-    assert answer.HasField("denial")
+    request = _of(reserve(), organization)
+    assert secured.call("Reserve", request, secured.operator).HasField("reservation")
+    assert secured.call("Reserve", request, secured.operator).HasField("denial")
 
 
 def test_health_and_reflection_need_no_token(secured: Secured) -> None:
@@ -259,9 +275,9 @@ PREPARE: dict[str, Callable[[Secured, Any, dict[str, str]], None]] = {
 }
 
 
-def reserve(units: int = 1, **attribution: str) -> pb.ReserveRequest:
-    """Return a request to hold some dollars of ours."""
-    return pb.ReserveRequest(organization=OURS, amount={"units": units}, **attribution)  # type: ignore[arg-type]
+def reserve(**attribution: Any) -> pb.ReserveRequest:
+    """Return a request to hold a dollar of ours."""
+    return pb.ReserveRequest(organization=OURS, amount=to_money(1, "USD"), **attribution)
 
 
 def _of(request: Message, organization: str) -> Any:

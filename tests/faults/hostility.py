@@ -16,6 +16,7 @@ import base64
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 
 from google.protobuf.message import DecodeError, Message
@@ -33,7 +34,9 @@ from tests.contract.secured import Secured
 OURS, THEIRS = "o", f"stranger {uuid.uuid4().hex}"
 MESSAGE_BYTES_MAX = 65_536
 METADATA_BYTES_MAX = 16_384
+SHOWN_BYTES = 300
 NOT_THERE = "not there"
+NOISES = ("x-noise", "x-noise-bin", "grpc-tags-bin", "cookie", "x-forwarded-for")
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 ENTITLED = frozenset(
@@ -65,6 +68,12 @@ class Attempt:
     metadata: Metadata
     compression: Compression
     answers: frozenset[StatusCode]
+
+    def __str__(self) -> str:
+        """Tell enough of it to know where to look."""
+        names = ", ".join(name for name, _ in self.metadata)
+        expected = ", ".join(sorted(status.name for status in self.answers))
+        return f"{self.path} {self.request[:SHOWN_BYTES]!r} ({len(self.request)} bytes; {names}), not {expected}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,21 +157,20 @@ def _of_nobody(tokens: Tokens, rng: Random, name: str, request: bytes) -> Attemp
 
 
 def _made(rng: Random, name: str, request: bytes, metadata: Metadata, answers: frozenset[StatusCode]) -> Attempt:
-    if len(request) > MESSAGE_BYTES_MAX:
+    if len(request) > MESSAGE_BYTES_MAX or sum(map(len, chain(*metadata))) > METADATA_BYTES_MAX:
         answers = TOO_LARGE
-    compression = rng.choice((Compression.Gzip, Compression.Deflate)) if rng.random() < 0.1 else Compression.NoCompression
-    return Attempt(
-        path=full_name(name), request=request, metadata=metadata, compression=compression, answers=answers
+    compression = (
+        rng.choice((Compression.Gzip, Compression.Deflate)) if rng.random() < 0.1 else Compression.NoCompression
     )
+    return Attempt(path=full_name(name), request=request, metadata=metadata, compression=compression, answers=answers)
 
 
 def _noise(rng: Random) -> Metadata:
     """Return metadata that nobody asked for, now and then."""
     if rng.random() < 0.8:
         return ()
-    names = ("x-noise", "grpc-tags-bin", "grpc-previous-rpc-attempts", "grpc-accept-encoding", "cookie", "x-forwarded-for")
-    name = rng.choice(names)
-    size = rng.choice((0, 10, 100, 4000))
+    name = rng.choice(NOISES)
+    size = rng.choice((0, 10, 100, 4000, 20_000))
     return ((name, rng.randbytes(size) if name.endswith("-bin") else _printable(rng, size)),)
 
 

@@ -11,7 +11,8 @@ EVENT_COLUMNS = (
 )
 DENIAL_COLUMNS = (
     "organization, reservation_id, department, campaign, agent, run, agent_type, task, model, reason, scope_kind,"
-    " scope_id, budget_window, period, requested, shortfall, headroom_at, denied_at, caller, actor, actor_role, peer, seal"
+    " scope_id, budget_window, period, requested, shortfall, headroom_at, denied_at, caller, actor, actor_role, peer,"
+    " seal"
 )
 CHANGED = ": it was changed, for its seal does not fit"
 MOVE_DOWN = (
@@ -62,7 +63,7 @@ def _swap(table: str, id_: str) -> tuple[str, ...]:
     )
 
 
-# What is done, and the lines that verification must say, to the letter. PUT_IN stands for the number of a new row.
+# What is done, and the lines that verification must say, to the letter.
 TAMPERINGS: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "an event's reason is changed": (
         ("UPDATE audit_events SET reason = 'other' WHERE event_id = 2",),

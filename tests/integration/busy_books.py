@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -103,8 +105,15 @@ async def make_books(url: str) -> None:
     async with open_pool(url, name="test", size_max=1, hot=False) as pool:
         terms = Terms(expiry_policy=ExpiryPolicy.CHARGE, time_zone="Pacific/Kiritimati")
         await open_or_change(pool, "charging", terms, default_budget=Decimal(1000), actor=SYSTEM, key=AuditKey())
-    settings = load_settings(database_url=served_url(url), listen=("127.0.0.1:0",), sweep_interval_s=0.05)
-    await make_calls(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load_settings(
+            database_url=served_url(url),
+            listen=("127.0.0.1:0",),
+            sweep_interval_s=0.05,
+            insecure=True,
+            logs_dir=Path(folder),
+        )
+        await make_calls(settings)
 
 
 @dataclass(frozen=True, kw_only=True)

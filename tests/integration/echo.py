@@ -68,6 +68,13 @@ async def call(channel: grpc.aio.Channel, method: str = "Echo", request: bytes =
     return answer
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def run(test: Coroutine[Any, Any, None], loop: str = "asyncio") -> None:
     """Run a test's coroutine on one of the loops that the server knows."""
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:

@@ -21,7 +21,7 @@ from gatekeeper.rpc.listen import Transport
 from gatekeeper.rpc.tls import Certificates, TlsFiles
 from tests.conftest import Server, ServerFactory
 from tests.integration.certificates import Authority, Files, Pair, credentials, spiffe, swap
-from tests.integration.echo import LOOPS, TIMEOUT_S, call, echoing, run
+from tests.integration.echo import LOOPS, TIMEOUT_S, call, echoing, run, until
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 # Channels of a process share connections unless told not to.
@@ -289,13 +289,6 @@ class Load:
             yield
             for task in tasks:
                 task.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 class Journal:

@@ -4,79 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, TypeVar
 
-import psycopg
 import pytest
 
-from gatekeeper.domain.access import Actor, Caller, Role
-from gatekeeper.domain.audit import AuditKey
+from gatekeeper.domain.access import Role
 from gatekeeper.domain.budget import Scope, ScopeKind
 from gatekeeper.domain.errors import InvalidField, TokenExists, TokenNotFound
-from gatekeeper.domain.tokens import NewToken, Token, digest_of_identity, digest_of_secret, is_token
+from gatekeeper.domain.tokens import NewToken, digest_of_identity, digest_of_secret, is_token
 from gatekeeper.services import tokens
-from gatekeeper.storage import tokens as storage
 from gatekeeper.storage.connections import Pool, open_pool
 from tests.conftest import served_url
-
-T = TypeVar("T")
-
-ALICE = Actor(Caller(caller_id="a-1", name="alice", role=Role.ADMIN, organization="acme"), "ipv4:10.0.0.7:4711")
-KEY = AuditKey(b"secret")
-EVENTS = "SELECT organization, action, actor, peer, subject, before, after, reason FROM audit_events ORDER BY event_id"
-EXPIRE = "UPDATE tokens SET expires_at = now() - interval '1 second' WHERE name = %s"
-
-
-class Ledger:
-    """A database, by its services in the role that servers have, and by SQL."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def run(self, use: Callable[[Pool], Awaitable[T]]) -> T:
-        """Use the services."""
-
-        async def run() -> T:
-            async with open_pool(served_url(self.url), name="test", size_max=1, hot=False) as pool:
-                return await use(pool)
-
-        return asyncio.run(run())
-
-    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Execute a statement as a superuser."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            cursor = connection.execute(statement.encode(), parameters)
-            return cursor.fetchall() if cursor.description else []
-
-    def create(
-        self, name: str, role: Role = Role.AGENT, organization: str = "acme", **fields: Any
-    ) -> tuple[Token, str]:
-        """Make a token."""
-        new = NewToken(name=name, role=role, organization=organization, **fields)
-        return self.run(lambda pool: tokens.create(pool, new, ALICE, KEY))
-
-    def revoke(self, token: str, organization: str | None = "acme") -> Token:
-        """End a token."""
-        return self.run(lambda pool: tokens.revoke(pool, organization, token, ALICE, KEY, reason="left"))
-
-    def names(self, organization: str | None = "acme", size: int = 100) -> list[list[str]]:
-        """List the names of tokens, in pages of a size."""
-
-        async def pages(pool: Pool) -> list[list[str]]:
-            found, after = [], None
-            while page := await tokens.list_tokens(pool, organization, after, size):
-                found.append([token.name for token in page])
-                after = tokens.position(page[-1])
-            return found
-
-        return self.run(pages)
-
-    def ensure_operator(self, path: Path) -> bool:
-        """Make the first operator's token; tell whether there was none."""
-        return self.run(lambda pool: tokens.ensure_operator(pool, path, ALICE, KEY)).is_new
+from tests.integration.token_ledger import ALICE, EVENTS, EXPIRE, KEY, Ledger
 
 
 @pytest.fixture
@@ -250,81 +189,6 @@ def test_those_of_one_instant_are_listed_once(ledger: Ledger) -> None:
         ledger.create(f"{number}")
     ledger.sql("UPDATE tokens SET created_at = '2026-01-01'")
     assert sorted(name for page in ledger.names(size=2) for name in page) == list("01234")
-
-
-def test_the_first_operator(ledger: Ledger, tmp_path: Path) -> None:
-    """Where no operator has a token in force, one is made, and put in a file; else nothing happens."""
-    path = tmp_path / "new" / "operator.token"
-    assert ledger.ensure_operator(path)
-    secret = path.read_text().strip()
-    assert ledger.sql("SELECT role, organization, digest FROM tokens") == [("OPERATOR", "", digest_of_secret(secret))]
-    assert [row[:3] for row in ledger.sql(EVENTS)] == [("", "TOKEN_CREATED", "alice")]
-    path.unlink()
-    assert not ledger.ensure_operator(path)
-    assert not path.exists()
-
-
-def test_a_file_of_before_is_worth_nothing(ledger: Ledger, tmp_path: Path) -> None:
-    """When the last operator's token has ended, the next one takes the place of the file."""
-    path = tmp_path / "operator.token"
-    ledger.ensure_operator(path)
-    first = path.read_text()
-    ledger.sql(EXPIRE, "operator")
-    assert ledger.ensure_operator(path)
-    assert path.read_text() != first
-    ledger.revoke("operator", "")
-    assert ledger.ensure_operator(path)
-    digest = digest_of_secret(path.read_text().strip())
-    assert ledger.sql("SELECT digest FROM tokens WHERE revoked_at IS NULL") == [(digest,)]
-
-
-def test_only_operators_count(ledger: Ledger, tmp_path: Path) -> None:
-    """An admin is no operator; an operator by certificate is one."""
-    ledger.create("admin", Role.ADMIN)
-    assert ledger.ensure_operator(tmp_path / "operator.token")
-    ledger.revoke("operator", "")
-    ledger.create("root", Role.OPERATOR, "", identity="uid=0")
-    assert not ledger.ensure_operator(tmp_path / "operator.token")
-
-
-def test_no_file_no_token(ledger: Ledger, tmp_path: Path) -> None:
-    """Where the file cannot be written, no token is made that nobody would know."""
-    with pytest.raises(InvalidField, match="token_file"):
-        ledger.ensure_operator(tmp_path)
-    assert ledger.sql("SELECT count(*) FROM tokens") == [(0,)]
-
-
-def test_the_file_comes_first(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends a process between file and row leaves a secret that opens nothing, and the next start mends it."""
-    path = tmp_path / "operator.token"
-
-    async def crash(*_: object) -> Token:
-        assert path.exists()
-        raise ConnectionAbortedError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "add", crash)
-        with pytest.raises(ConnectionAbortedError):
-            ledger.ensure_operator(path)
-    assert ledger.sql("SELECT count(*) FROM tokens") == [(0,)]
-    assert ledger.ensure_operator(path)
-    assert ledger.sql("SELECT digest FROM tokens") == [(digest_of_secret(path.read_text().strip()),)]
-
-
-def test_several_at_once_make_one(ledger: Ledger, tmp_path: Path) -> None:
-    """Of many processes that start on an empty database, one makes the operator's token, and the file holds it."""
-    path = tmp_path / "operator.token"
-
-    async def start() -> bool:
-        async with open_pool(served_url(ledger.url), name="test", size_max=1, hot=False) as pool:
-            return (await tokens.ensure_operator(pool, path, ALICE, KEY)).is_new
-
-    async def start_all() -> list[bool]:
-        return await asyncio.gather(*(start() for _ in range(6)))
-
-    assert sorted(asyncio.run(start_all())) == [False] * 5 + [True]
-    assert ledger.sql("SELECT digest FROM tokens") == [(digest_of_secret(path.read_text().strip()),)]
-    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_changes_at_once(ledger: Ledger) -> None:

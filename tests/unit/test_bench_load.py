@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import grpc
 import pytest
 
 from benchmarks.calls import EMPTY_PATH, Call, chain
+from benchmarks.certificates import Certificates, certificates
 from benchmarks.http2 import framed
 from benchmarks.load import Load
-from benchmarks.plan import Plan, Report
+from benchmarks.plan import NOBODY, Caller, Credentials, Pace, Plan, Report, read_pace, read_plan
 from benchmarks.unary import CallFailedError, call
 from gatekeeper_client.v1 import gatekeeper_service_pb2, reservation_pb2
 
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def served(behaviour: Behaviour) -> Iterator[tuple[int, Counter[str]]]:
+def served(behaviour: Behaviour, tls: grpc.ServerCredentials | None = None) -> Iterator[tuple[int, Counter[str]]]:
     """Serve one behaviour, bytes to bytes, for every method; yield the port and how often each was called."""
     seen: Counter[str] = Counter()
     lock = threading.Lock()
@@ -39,7 +43,8 @@ def served(behaviour: Behaviour) -> Iterator[tuple[int, Counter[str]]]:
             return grpc.unary_unary_rpc_method_handler(behaviour)
 
     server = grpc.server(ThreadPoolExecutor(4), handlers=[Handlers()])
-    port = server.add_insecure_port("127.0.0.1:0")
+    address = "127.0.0.1:0"
+    port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
     server.start()
     try:
         yield port, seen
@@ -58,10 +63,16 @@ def answered(request: bytes, _: grpc.ServicerContext) -> bytes:
     return gatekeeper_service_pb2.ReserveResponse(reservation=held).SerializeToString()
 
 
-def loaded(port: int, name: str, *, count: int, in_flight: int = 8) -> Report:
+def loaded(port: int, name: str, *, count: int, in_flight: int = 8, credentials: Credentials = NOBODY) -> Report:
     """Run a chain so many times."""
-    plan = Plan(port=port, chain=name, organization="acme", count=count, in_flight=in_flight)
+    plan = Plan(port=port, chain=name, organization="acme", credentials=credentials, count=count, in_flight=in_flight)
     return Load(plan, chain(name, "acme")).run()
+
+
+def mutual_tls(files: Certificates) -> grpc.ServerCredentials:
+    """Show the server's certificate, and ask for one of the same authority."""
+    key, chain_, ca = (Path(name).read_bytes() for name in (files.server_key, files.server, files.ca))
+    return grpc.ssl_server_credentials([(key, chain_)], ca, require_client_auth=True)
 
 
 @pytest.mark.parametrize("in_flight", [1, 100])
@@ -158,3 +169,51 @@ def test_a_single_call_returns_its_answer_or_raises() -> None:
         assert call(port, EMPTY_PATH, b"hello") == b"hello"
         with pytest.raises(CallFailedError, match="nothing in it"):
             call(port, EMPTY_PATH, b"")
+
+
+def test_the_token_goes_with_every_call() -> None:
+    """On every connection and with every kind of call, the server sees the token."""
+    seen: Counter[object] = Counter()
+
+    def noting(request: bytes, context: grpc.ServicerContext) -> bytes:
+        seen[dict(context.invocation_metadata())["authorization"]] += 1
+        return answered(request, context)
+
+    with served(noting) as (port, _):
+        report = loaded(port, "cycle", count=150, in_flight=100, credentials=Credentials(token="gk_secret"))
+    assert (report.chains, report.errors) == (150, 0)
+    assert seen == {"Bearer gk_secret": 300}
+
+
+@pytest.mark.parametrize("in_flight", [1, 100])
+def test_a_certificate_is_shown_over_tls(tmp_path: Path, in_flight: int) -> None:
+    """The server sees whose certificate it is, and all calls are answered."""
+    files = certificates(tmp_path, "bench-agent")
+    credentials = Credentials(ca_file=files.ca, certificate_file=files.agent, key_file=files.agent_key)
+    names: set[bytes] = set()
+
+    def noting(request: bytes, context: grpc.ServicerContext) -> bytes:
+        names.update(cast("list[bytes]", context.auth_context()["x509_common_name"]))  # mistyped upstream
+        return request
+
+    with served(noting, mutual_tls(files)) as (port, _):
+        report = loaded(port, "empty", count=300, in_flight=in_flight, credentials=credentials)
+    assert (report.admitted, report.errors) == (300, 0)
+    assert names == {b"bench-agent"}
+
+
+def test_a_server_of_another_authority_is_not_called(tmp_path: Path) -> None:
+    """A certificate that the client's authorities have not issued ends the connection before any call."""
+    files, others = (certificates(folder, "agent") for folder in (tmp_path / "a", tmp_path / "b"))
+    with served(lambda request, _: request, mutual_tls(files)) as (port, seen):
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            call(port, EMPTY_PATH, b"", Credentials(ca_file=others.ca))
+        assert not seen
+
+
+def test_plans_come_out_of_json_as_they_went_in() -> None:
+    """What a process is told to do is what was meant, credentials included."""
+    plan = Plan(port=1, chain="cycle", credentials=Credentials(token="gk_a", ca_file="ca.pem"), watched=())
+    pace = Pace(port=1, callers=(Caller(organization="a", token="gk_a"),), calls_per_s=2, begin_s=3)
+    assert asdict(read_plan(json.dumps(asdict(plan)))) == json.loads(json.dumps(asdict(plan))) | {"watched": []}
+    assert read_pace(json.dumps(asdict(pace))) == pace

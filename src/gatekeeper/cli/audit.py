@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("Time (UTC)", "Action", "Actor", "From", "Subject", "What", "Why", "Link")
 NUMBERS = ("Link",)
+# What the table tells of a denial; everything else is in the JSON.
+DENIAL_NAMES = ("reason", "requested", "shortfall", "budget")
 LIMIT_DEFAULT = 100
 PAGE_SIZE_MAX = 1000
 
@@ -151,6 +153,8 @@ def _row(event: AuditEvent) -> list[str]:
 def _what(event: AuditEvent) -> str:
     """Tell what was not the same before and after."""
     before, after = _content(event.before_json) or {}, _content(event.after_json) or {}
+    if _action(event) == AuditAction.CALL_DENIED:
+        return ", ".join(f"{name} {after[name]}" for name in DENIAL_NAMES if name in after).removeprefix("reason ")
     return ", ".join(
         f"{name} {before[name]} -> {after.get(name) or 'nothing'}" if before.get(name) else f"{name} {after[name]}"
         for name in sorted({*before, *after})

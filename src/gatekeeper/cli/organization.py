@@ -102,10 +102,13 @@ async def _open_or_change(settings: Settings, organization: str, terms: Terms) -
 
     async with ledger(settings) as pool:
         who, key = actor(), audit_key(settings)
+        # The folder of the embedded database is also where the token of another one goes, unless told otherwise.
+        is_other = settings.database_url is not None
+        first = await ensure_operator(pool, token_file(settings), who, key, keeps_foreign=is_other)
         opened = await open_or_change(
             pool, organization, terms, default_budget=settings.monthly_budget, actor=who, key=key
         )
-        return opened, await ensure_operator(pool, token_file(settings), who, key)
+        return opened, first
 
 
 def _document(opened: Opened) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from decimal import Decimal
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money as WireMoney
 
-from gatekeeper.domain.access import Role
+from gatekeeper.domain.access import ANYONE, Role
 from gatekeeper.domain.audit import AuditKey
-from gatekeeper.domain.errors import InvalidField, RoleInsufficient
+from gatekeeper.domain.errors import InvalidField, RoleInsufficient, TokenMissing
 from gatekeeper.domain.tokens import NewToken, Token
 from gatekeeper.services import price_admin, tokens
 from gatekeeper.services.price_admin import AgentTypePrice, ModelPrice
@@ -46,8 +46,12 @@ class AdminServicer:
     async def CreateToken(self, request: pb.CreateTokenRequest, info: CallInfo) -> pb.CreateTokenResponse:
         """Make a token, or give a role to an identity."""
         role = ROLE_OF[request.role]
+        _require_token(info)
         if role is Role.OPERATOR or not request.organization:
             _require_operator(info, "CreateToken of an operator's")
+        if request.identity:
+            # There is one of each for the whole installation: whoever names it first has it.
+            _require_operator(info, "CreateToken for an identity")
         new = NewToken(
             organization=request.organization,
             name=request.name,
@@ -74,6 +78,7 @@ class AdminServicer:
 
     async def RevokeToken(self, request: pb.RevokeTokenRequest, info: CallInfo) -> pb.RevokeTokenResponse:
         """End a token."""
+        _require_token(info)
         if not request.organization:
             _require_operator(info, "RevokeToken of an operator's")
         revoked = await tokens.revoke(
@@ -100,6 +105,12 @@ class AdminServicer:
             whole = request.WhichOneof("price") or "price"
             raise InvalidField(field=PRICE_FIELDS.get(field, whole), problem=problem) from error
         return pb.SetPriceResponse(price_version=version)
+
+
+def _require_token(info: CallInfo) -> None:
+    """Refuse to let somebody unknown decide who is known: what they leave behind outlives a server without tokens."""
+    if info.actor.caller is ANYONE:
+        raise TokenMissing
 
 
 def _require_operator(info: CallInfo, method: str) -> None:

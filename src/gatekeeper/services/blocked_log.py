@@ -157,7 +157,7 @@ def _budget(denial: Content) -> str:
     if not denial["scope_kind"]:
         return ""
     scope = f"{denial['scope_kind'].lower()} {denial['scope_id'] or ''}".strip()
-    return f"{scope}, {denial['budget_window']} {denial['period']}"
+    return f"{scope}, {(denial['budget_window'] or '').lower()} {denial['period']}"
 
 
 def _cell(name: str | None) -> str:

@@ -30,6 +30,16 @@ def write_secret(path: Path, secret: str) -> None:
         raise InvalidField(field="token_file", problem=f"{path} cannot be written: {error.strerror}") from error
 
 
+def read_secret(path: Path) -> str | None:
+    """Return what stands in such a file; None where there is none. Raises `InvalidField` about `token_file`."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InvalidField(field="token_file", problem=f"{path} cannot be read: {error.strerror}") from error
+
+
 def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return

@@ -22,7 +22,7 @@ from gatekeeper.storage.books import database_now
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 from gatekeeper.storage.tokens import Position
 
-from .token_file import write_secret
+from .token_file import read_secret, write_secret
 
 # Tokens of an organization, those of the last thirty days among them: each is in the memory of every server.
 TOKENS_MAX = 10_000
@@ -84,10 +84,13 @@ def position(token: Token) -> Position:
     return Position(token.in_force, token.created_at, token.token_id)
 
 
-async def ensure_operator(pool: Pool, path: Path, actor: Actor, key: AuditKey) -> FirstToken:
+async def ensure_operator(
+    pool: Pool, path: Path, actor: Actor, key: AuditKey, *, keeps_foreign: bool = False
+) -> FirstToken:
     """Make an operator's token unless one is in force, and put it in the file `path`, over whatever is there.
 
     The file comes before the row: what was written for nothing opens nothing. Of several processes, one makes it.
+    With `keeps_foreign`, a file that is not known to hold a token of this database stays.
     Raises `InvalidField` where the file cannot be written.
     """
     with wrap_errors():
@@ -97,10 +100,20 @@ async def ensure_operator(pool: Pool, path: Path, actor: Actor, key: AuditKey) -
     async with _changing(pool) as connection:
         is_new = not await storage.is_operator_in_force(connection)
         if is_new:
+            if keeps_foreign:
+                await _require_no_foreign(connection, path)
             secret = _new_secret()
             await asyncio.to_thread(write_secret, path, secret)
             await _add(connection, FIRST, secret, actor, key)
     return FirstToken(path=path, is_new=is_new)
+
+
+async def _require_no_foreign(connection: Connection, path: Path) -> None:
+    """Refuse to write over a token that may open another installation."""
+    there = await asyncio.to_thread(read_secret, path)
+    if there is not None and not await storage.is_known(connection, tokens.digest_of_secret(there)):
+        problem = f"{path} holds a token of another database; name another file with GATEKEEPER_TOKEN_FILE"
+        raise InvalidField(field="token_file", problem=problem)
 
 
 @asynccontextmanager

@@ -180,4 +180,4 @@ def _budget(named: Mapping[str, Any]) -> str:
     if not named["scope_kind"]:
         return ""
     scope = f"{named['scope_kind'].lower()} {named['scope_id']!r}" if named["scope_id"] else "organization"
-    return f"{scope}, {named['budget_window']} {named['period']}"
+    return f"{scope}, {named['budget_window'].lower()} {named['period']}"

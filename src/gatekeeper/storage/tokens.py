@@ -216,6 +216,11 @@ async def is_operator_in_force(connection: Connection) -> bool:
     return bool(first(await (await connection.execute(OPERATOR_IN_FORCE)).fetchone()))
 
 
+async def is_known(connection: Connection, digest: bytes) -> bool:
+    """Tell whether there is or was a token of this digest. Reads the whole table: asked for once, by `init`."""
+    return await (await connection.execute("SELECT FROM tokens WHERE digest = %s", (digest,))).fetchone() is not None
+
+
 async def write_uses(connection: Connection, uses: Iterable[tuple[str, str, datetime]]) -> None:
     """Write when tokens, by organization and id, were last used, unless they were used later already."""
     columns = [list(column) for column in zip(*uses, strict=True)]
