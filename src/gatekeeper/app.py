@@ -208,6 +208,7 @@ async def _listening(settings: Settings, parts: Parts) -> AsyncIterator[Sequence
         connections_max=settings.connections_max,
         ping_interval_min_s=settings.ping_interval_min_s,
         connection_idle_max_s=settings.connection_idle_max_s,
+        connection_age_max_s=settings.connection_age_max_s,
     )
     async with listening(server, settings.listen, transport_of(settings), peers) as addresses:
         await server.start()

@@ -180,6 +180,13 @@ class Settings(BaseSettings):
     connection_idle_max_s: float = Field(
         3600, ge=1, le=86_400, description="A connection without a call for so long is closed."
     )
+    connection_age_max_s: float = Field(
+        3600,
+        ge=1,
+        le=86_400,
+        description="A connection is asked to end at this age, and calls under way may: so that a client certificate "
+        "which has expired is seen, and load spreads.",
+    )
     message_bytes_max: int = Field(
         65_536, ge=1024, le=4_194_304, description="A request's size; the largest valid one is about 45 kB."
     )

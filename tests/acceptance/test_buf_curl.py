@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import pytest
 import trustme
-from google.protobuf import json_format, message_factory
-from google.protobuf.descriptor_pool import Default
+from google.protobuf import json_format
 
 from gatekeeper.embedded import EmbeddedPostgres
+from tests.acceptance.rpcs import descriptor, response_of
 from tests.conftest import ServerFactory, verify
 from tests.contract.conftest import _database, _served
 from tests.contract.requests import ADMIN, GATEKEEPER, REPORT, SERVICE_OF, valid
@@ -28,7 +28,6 @@ from tests.contract.test_rights import OURS, prepared
 from tests.contract.wire import Wire
 
 TIMEOUT_S = 30
-POOL = Default()
 SERVICES = {GATEKEEPER, REPORT, ADMIN}
 
 
@@ -63,7 +62,7 @@ class Buf:
 
     def describes(self, rpc: str) -> bool:
         """Tell whether it got the file by reflection; it tells no more."""
-        file = POOL.FindServiceByName(SERVICE_OF[rpc]).file.name
+        file = descriptor(rpc).containing_service.file.name
         told = self._ask("--verbose", f"{self.base}/{SERVICE_OF[rpc]}/{rpc}").stderr
         return f'Server reflection has resolved file "{file}"' in told
 
@@ -191,6 +190,4 @@ def test_it_works_over_tls(kind: Any, start_server: ServerFactory, database_url:
 
 def answer(rpc: str, printed: str) -> Any:
     """Read the response of an RPC; what is no such response raises."""
-    method = POOL.FindServiceByName(SERVICE_OF[rpc]).methods_by_name[rpc]
-    response = message_factory.GetMessageClass(method.output_type)()
-    return json_format.Parse(printed, response)
+    return json_format.Parse(printed, response_of(rpc)())

@@ -19,7 +19,7 @@ from gatekeeper_client.credentials import TLS_VARIABLES
 from tests.conftest import Server, ServerFactory
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/budgets.md", "docs/callers.md", "docs/operate.md")
+PAGES = ("README.md", "docs/audit.md", "docs/budgets.md", "docs/callers.md", "docs/operate.md")
 BIN = Path(sys.executable).parent
 DEFAULT_TARGET = "127.0.0.1:50051"
 # What is tried elsewhere: starting servers (every test does), and make targets (CI calls them).

@@ -91,9 +91,10 @@ def test_a_token_works_at_once(admin: Admin) -> None:
 def test_an_identity_has_no_secret(admin: Admin) -> None:
     """Who shows a certificate needs none; an identity has one role at a time, wherever."""
     identity = f"CN={admin.organization}"
-    made = admin.create("writer", identity=identity)
+    operator = admin.secured.operator
+    made = admin.call("CreateToken", operator, name="writer", role=pb.ROLE_AGENT, identity=identity)
     assert (made.secret, made.token.identity) == ("", identity)
-    taken = admin.refused("CreateToken", name="other", role=pb.ROLE_AGENT, identity=identity)
+    taken = admin.refused("CreateToken", operator, name="other", role=pb.ROLE_AGENT, identity=identity)
     assert (taken.code, taken.reason) == (Code.ALREADY_EXISTS, "TOKEN_EXISTS")
 
 

@@ -95,7 +95,9 @@ def prepare(secured: Secured) -> Tokens:
     held = valid("Reserve")
     held.ttl.seconds = 86_400
     assert secured.call("Reserve", held, operator).HasField("reservation")
-    secured.token(Role.VIEWER, OURS, identity="CN=n")
+    secured.call(
+        "CreateToken", admin_pb.CreateTokenRequest(organization=OURS, name="n", role=admin_pb.ROLE_VIEWER), operator
+    )
     return Tokens(
         ours={role: secured.token(role, "" if role is Role.OPERATOR else OURS) for role in Role},
         theirs={role: secured.token(role, THEIRS) for role in Role if role is not Role.OPERATOR},
@@ -121,6 +123,9 @@ def attempts(tokens: Tokens, rng: Random) -> Iterator[Attempt]:
 def _attempt(tokens: Tokens, rng: Random, name: str) -> Attempt:
     rpc = name.partition(" ")[0]
     request = rng.choice(MUTATORS)(rng, name)
+    if rpc == "CreateToken":
+        # There is a token `n`, for RevokeToken to be about.
+        request = _with(name, request, admin_pb.CreateTokenRequest(name=rng.choice(("n", f"{rng.getrandbits(64):x}"))))
     draw = rng.random()
     if draw < 0.5:
         token, answers = rng.choice([tokens.ours[role] for role in sorted(RIGHTS[rpc])]), ENTITLED

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from random import Random
 from typing import Any
@@ -42,23 +43,22 @@ UNCHAINED = """
 def test_hostile_messages(start_server: ServerFactory, database_url: str, seed: int, count: int) -> None:
     """Each gets a clear answer in time; none changes a row, and the server keeps nothing of them."""
     server = start_server(database_url=database_url, GATEKEEPER_INSECURE="0", GATEKEEPER_CALLS_PER_S_MAX="1000000")
-    wire = Wire(server.address, database_url)
-    tokens = prepare(Secured(wire))
-    until(lambda: wire.sql(UNCHAINED) == [(0,)])
-    before = rows(wire)
-    process = psutil.Process(server.process.pid)
-    sent = Hostile(server.address, attempts(tokens, Random(seed)))
-    began_s = time.monotonic()
-    sizes = asyncio.run(sent.send(count, lambda: int(process.memory_info().rss)))
-    took_s = time.monotonic() - began_s
-    sys.stdout.write(
-        f"\nseed {seed}: {count:,} calls, {count / took_s:,.0f}/s, {told(sent.statuses)}; RSS in MB: {in_mb(sizes)}\n"
-    )
-    assert not sent.unclear, "\n".join([f"seed {seed}", *sent.unclear[:SHOWN]])
-    assert rows(wire) == before, f"seed {seed}"
-    assert min(sizes[-LAST_PARTS:]) - sizes[WARM_PARTS - 1] < GROWTH_BYTES_MAX, f"seed {seed}: {in_mb(sizes)}"
-    assert server.process.poll() is None
-    wire.close()
+    with closing(Wire(server.address, database_url)) as wire:
+        tokens = prepare(Secured(wire))
+        until(lambda: wire.sql(UNCHAINED) == [(0,)])
+        before = rows(wire)
+        process = psutil.Process(server.process.pid)
+        sent = Hostile(server.address, attempts(tokens, Random(seed)))
+        began_s = time.monotonic()
+        sizes = asyncio.run(sent.send(count, lambda: int(process.memory_info().rss)))
+        story = (
+            f"seed {seed}: {count:,} calls, {count / (time.monotonic() - began_s):,.0f}/s, {told(sent.statuses, sizes)}"
+        )
+        sys.stdout.write(f"\n{story}\n")
+        assert not sent.unclear, "\n".join([story, *sent.unclear[:SHOWN]])
+        assert rows(wire) == before, story
+        assert min(sizes[-LAST_PARTS:]) - sizes[WARM_PARTS - 1] < GROWTH_BYTES_MAX, story
+        assert server.process.poll() is None
 
 
 class Hostile:
@@ -107,9 +107,6 @@ def rows(wire: Wire) -> dict[str, Any]:
     }
 
 
-def told(statuses: Counter[str]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in statuses.most_common())
-
-
-def in_mb(sizes: list[int]) -> str:
-    return " ".join(f"{size / 1e6:.1f}" for size in sizes)
+def told(statuses: Counter[str], sizes: list[int]) -> str:
+    answers = ", ".join(f"{name} {count:,}" for name, count in statuses.most_common())
+    return f"{answers}; RSS in MB: {' '.join(f'{size / 1e6:.1f}' for size in sizes)}"

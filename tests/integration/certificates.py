@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import trustme
@@ -54,10 +55,15 @@ class Authority:
         self._key = serialization.load_pem_private_key(ca.private_key_pem.bytes(), None)
 
     def issue(
-        self, *names: x509.GeneralName, common_names: Iterable[str] = (), days: float = 1, usage: str | None = None
+        self,
+        *names: x509.GeneralName,
+        common_names: Iterable[str] = (),
+        days: float = 1,
+        usage: str | None = None,
+        key: Any = None,
     ) -> Pair:
-        """Certify a new key for so many days from now; a negative number is how long ago that was over."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        """Certify a key, or a new one, for so many days from now; a negative number is how long ago that was over."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         certificate = (
             x509.CertificateBuilder()
@@ -80,14 +86,11 @@ class Authority:
             ),
         )
 
-    def server(self, host: str, *, common_name: str = "", days: float = 1, usage: str | None = None) -> Pair:
-        """Certify a server."""
-        names = (common_name,) if common_name else ()
-        return self.issue(x509.DNSName(host), common_names=names, days=days, usage=usage)
+    def server(self, host: str, *, common_name: str = "", **options: Any) -> Pair:
+        """Certify a server; options as of `issue`."""
+        return self.issue(x509.DNSName(host), common_names=(common_name,) if common_name else (), **options)
 
-    def write(
-        self, folder: Path, host: str, *, common_name: str = "", days: float = 1, usage: str | None = None
-    ) -> Files:
+    def write(self, folder: Path, host: str, **options: Any) -> Files:
         """Write what a server of that name needs, and this authority for its clients, into a folder."""
         folder.mkdir(exist_ok=True)
         files = Files(
@@ -95,7 +98,7 @@ class Authority:
             key=folder / "tls.key",
             client_ca=folder / "ca.crt",
         )
-        pair = self.server(host, common_name=common_name, days=days, usage=usage)
+        pair = self.server(host, **options)
         files.certificate.write_bytes(pair.certificate)
         files.key.write_bytes(pair.key)
         files.client_ca.write_bytes(self.pem)

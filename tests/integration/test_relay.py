@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ class Inner:
         self.path = folder / "inner"
         self.outer = folder / "outer"
         self.peers = Peers()
-        self.listener = socket.socket(socket.AF_UNIX)
+        self.sockets = ExitStack()
+        self.listener = self.sockets.enter_context(socket.socket(socket.AF_UNIX))
         self.listener.bind(str(self.path))
         self.listener.listen()
         self.listener.setblocking(False)
@@ -51,23 +52,22 @@ class Inner:
     @asynccontextmanager
     async def relayed(self, connections_max: int = 10) -> AsyncIterator[None]:
         descriptor = os.open(self.path, os.O_PATH)
-        outer = socket.socket(socket.AF_UNIX)
+        self.sockets.callback(os.close, descriptor)
+        outer = self.sockets.enter_context(socket.socket(socket.AF_UNIX))
         outer.bind(str(self.outer))
-        try:
+        with self.sockets:
             async with relay.relaying(outer, descriptor, self.peers, connections_max):
                 yield
-        finally:
-            os.close(descriptor)
-            self.listener.close()
+            await until(lambda: not len(self.peers))
 
     async def connect(self, uid: int | None = None) -> tuple[socket.socket, socket.socket, str]:
         """Return the end of a client, who may be another user, the server's end, and the name that the server sees."""
-        client = socket.socket(socket.AF_UNIX)
+        client = self.sockets.enter_context(socket.socket(socket.AF_UNIX))
         with effective(uid):
             client.connect(str(self.outer))
         client.setblocking(False)
         server, name = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(self.listener), TIMEOUT_S)
-        return client, server, f"unix-abstract:{name[1:].decode()}"
+        return client, self.sockets.enter_context(server), f"unix-abstract:{name[1:].decode()}"
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ def test_another_user(inner: Inner, loop: str) -> None:
             server.close()
             await until(lambda: inner.peers._uids == {another: 0})
             other_server.close()
-            await until(lambda: not len(inner.peers))
             assert await read(other) == b""
+            await until(lambda: not len(inner.peers))
 
     run(test(), loop)
 
@@ -133,8 +133,8 @@ async def send(connection: socket.socket, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_each_way_ends_by_itself(inner: Inner, loop: str) -> None:
-    """An end that has said all still hears the other one; once both have, the connection is over."""
+def test_the_end_of_a_connection(inner: Inner, loop: str) -> None:
+    """A client that has said all still hears the answer; what the server ends is over, whatever its client does."""
 
     async def test() -> None:
         async with inner.relayed():
@@ -146,7 +146,7 @@ def test_each_way_ends_by_itself(inner: Inner, loop: str) -> None:
             await send(server, b"an answer")
             assert await read(client) == b"an answer"
             assert len(inner.peers) == 1
-            server.shutdown(socket.SHUT_WR)
+            server.close()
             assert await read(client) == b""
             await until(lambda: not len(inner.peers))
 
@@ -170,6 +170,7 @@ def test_what_was_said_before_leaving_arrives(inner: Inner, loop: str) -> None:
             sending = asyncio.create_task(send(client, content))
             sending.add_done_callback(lambda _: client.close())
             assert await whole(server) == content
+            server.close()
             client, server, _ = await inner.connect()
             sending = asyncio.create_task(send(server, content))
             sending.add_done_callback(lambda _: server.close())
@@ -206,6 +207,32 @@ def test_nothing_piles_up(inner: Inner, loop: str) -> None:
                 while part := await read(reader, 1_000_000):
                     arrived += len(part)
                 assert arrived == written
+
+    run(test(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_that_does_not_read(inner: Inner, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the server has ended a connection, its client cannot keep the place by not reading what is left."""
+    monkeypatch.setattr(relay, "LINGER_S", 0.05)
+
+    async def test() -> None:
+        async with inner.relayed(connections_max=1):
+            _idle, server, _ = await inner.connect()
+            with suppress(BlockingIOError):
+                while True:
+                    server.setblocking(False)
+                    server.send(bytes(65_536))
+            server.close()
+            await until(lambda: not len(inner.peers))
+            while True:
+                with suppress(TimeoutError, ConnectionResetError):
+                    async with asyncio.timeout(0.1):
+                        client, server, _ = await inner.connect()
+                        break
+            await send(client, b"my turn")
+            assert await read(server) == b"my turn"
+            server.close()
 
     run(test(), loop)
 

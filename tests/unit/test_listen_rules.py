@@ -7,17 +7,20 @@ import os
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from structlog.testing import capture_logs
 
 from gatekeeper.rpc.listen import ListenError, Transport, listen, transport_of
 from gatekeeper.rpc.tls import Certificates, TlsFiles
 from gatekeeper.settings import load_settings
-from tests.integration.certificates import Authority, Files
+from tests.integration.certificates import Authority, Files, credentials
+from tests.integration.echo import call, echoing, run
 
 LOOPBACK = ("127.0.0.1:0", "127.8.9.10:0", "[::1]:0", "localhost:0")
 ELSEWHERE = ("0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0", "example.invalid:0", "127.1:0")
@@ -195,6 +198,35 @@ def test_a_certificate_for_clients(tmp_path: Path) -> None:
     """A certificate that no client would take from a server is refused at the start."""
     files = Authority().write(tmp_path, "localhost", usage="client")
     assert "is none for servers" in refusal(tls_certificate_file=files.certificate, tls_key_file=files.key)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_known"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), True),
+        (ec.generate_private_key(ec.SECP384R1()), True),
+        (rsa.generate_private_key(65_537, 2048), True),
+        (ec.generate_private_key(ec.SECP521R1()), False),
+        (ed25519.Ed25519PrivateKey.generate(), False),
+    ],
+    ids=lambda value: str(value.key_size if hasattr(value, "key_size") else type(value).__name__),
+)
+def test_kinds_of_keys(tmp_path: Path, key: Any, *, is_known: bool) -> None:
+    """A key that gRPC's own clients cannot shake hands with is refused; with the others they can."""
+    authority = Authority()
+    files = authority.write(tmp_path, "localhost", key=key)
+    given = {"tls_certificate_file": files.certificate, "tls_key_file": files.key}
+    if not is_known:
+        assert "RSA, P-256 and P-384 will do" in refusal(**given)
+        return
+
+    async def test() -> None:
+        async with echoing(Transport(tls=Certificates(files.tls, interval_s=1))) as echo:
+            target = echo.addresses[0].replace("127.0.0.1", "localhost")
+            async with grpc.aio.secure_channel(target, credentials(authority)) as channel:
+                assert await call(channel, "Echo", b"x") == b"x"
+
+    run(test())
 
 
 def test_a_certificate_that_has_expired(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from .access import Actor
 
 KEY_ID_BYTES = 4
 LINK_BYTES = 32
+CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 Content = Mapping[str, str | None]
 
 
@@ -61,18 +62,17 @@ class AuditKey:
     """What seals are made with. Without a secret they show tampering by those who do not know how they are made."""
 
     secret: bytes = field(default=b"", repr=False)
+    # What tells this key from others; zeros without a secret.
+    key_id: bytes = field(init=False)
 
-    @property
-    def key_id(self) -> bytes:
-        """What tells this key from others; zeros without a secret."""
-        return (
-            hashlib.sha256(b"gatekeeper audit key" + self.secret).digest()[:KEY_ID_BYTES] if self.secret else bytes(4)
-        )
+    def __post_init__(self) -> None:
+        """Derive the id, which tells nothing of the secret."""
+        digest = hashlib.sha256(b"gatekeeper audit key" + self.secret).digest()
+        object.__setattr__(self, "key_id", digest[:KEY_ID_BYTES] if self.secret else bytes(KEY_ID_BYTES))
 
     def seal(self, content: Content) -> bytes:
         """Return the key's id and the code of a row's content (36 bytes)."""
-        canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
-        return self.key_id + hmac.digest(self.secret, canonical, "sha256")
+        return self.key_id + hmac.digest(self.secret, CANONICAL(content).encode(), "sha256")
 
 
 def first_link(organization: str) -> bytes:

@@ -135,7 +135,6 @@ class End(asyncio.Protocol):
         """Have no other end yet."""
         self.other: End | None = None
         self._early: list[bytes] = []
-        self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what to write to."""
@@ -149,8 +148,6 @@ class End(asyncio.Protocol):
             self.transport.resume_reading()
             other.transport.writelines(self._early)
             self._early.clear()
-        if self._has_ended:
-            other.transport.write_eof()
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
@@ -160,16 +157,6 @@ class End(asyncio.Protocol):
             self.transport.pause_reading()
         elif not self.other.transport.is_closing():
             self.other.transport.write(data)
-
-    def eof_received(self) -> bool:
-        """Pass on that no more will come. The other way stays open until it has ended too."""
-        self._has_ended = True
-        if self.other is None:
-            return True
-        if self.other._has_ended or self.other.transport.is_closing():  # noqa: SLF001 - it is one of us
-            return False
-        self.other.transport.write_eof()
-        return True
 
     def pause_writing(self) -> None:
         """Read no more at the other end, until what it has read is sent."""
@@ -196,6 +183,7 @@ class Client(End):
         """Belong to a relay."""
         super().__init__()
         self._relay = relay
+        self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask the kernel who it is, and connect it."""
@@ -205,6 +193,19 @@ class Client(End):
             return
         uid = _uid(transport.get_extra_info("socket"))
         self._connecting = asyncio.get_running_loop().create_task(self._relay.connect(self, uid))
+
+    def join(self, other: End) -> None:
+        """Pass on as well that no more will come."""
+        super().join(other)
+        if self._has_ended:
+            other.transport.write_eof()
+
+    def eof_received(self) -> bool:
+        """Pass on that no more will come; answers still may. The server's end, though, is the connection's."""
+        self._has_ended = True
+        if self.other is not None and not self.other.transport.is_closing():
+            self.other.transport.write_eof()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room for another client."""

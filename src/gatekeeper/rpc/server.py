@@ -41,6 +41,7 @@ def build_server(
     connections_max: int | None = None,
     ping_interval_min_s: float | None = None,
     connection_idle_max_s: float | None = None,
+    connection_age_max_s: float | None = None,
 ) -> grpc.aio.Server:
     """Return a server with all services, health and reflection; it listens nowhere yet. Limits: `channel_options`."""
     server = grpc.aio.server(
@@ -50,6 +51,7 @@ def build_server(
             connections_max=connections_max,
             ping_interval_min_s=ping_interval_min_s,
             connection_idle_max_s=connection_idle_max_s,
+            connection_age_max_s=connection_age_max_s,
         )
     )
     for descriptor, servicer in ((GATEKEEPER, gatekeeper), (REPORT, reports), (ADMIN, admin)):
@@ -67,18 +69,21 @@ def channel_options(
     connections_max: int | None = None,
     ping_interval_min_s: float | None = None,
     connection_idle_max_s: float | None = None,
+    connection_age_max_s: float | None = None,
     handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
 ) -> Sequence[tuple[str, Any]]:
     """Return the options of the gRPC core; what is None is left to it.
 
     `connections_max` holds for each address. Clients that ping faster than every `ping_interval_min_s`, with or without
-    calls under way, are sent away. A connection without a call for `connection_idle_max_s` is closed.
+    calls under way, are sent away. A connection without a call for `connection_idle_max_s` is closed; one that is
+    older than `connection_age_max_s` takes no new calls, and ends with those under way.
     """
     options = {
         "grpc.max_receive_message_length": message_bytes_max,
         "grpc.max_concurrent_streams": concurrent_streams_max,
         "grpc.max_allowed_incoming_connections": connections_max,
         "grpc.max_connection_idle_ms": _ms(connection_idle_max_s),
+        "grpc.max_connection_age_ms": _ms(connection_age_max_s),
         "grpc.http2.min_ping_interval_without_data_ms": _ms(ping_interval_min_s),
         "grpc.http2.max_ping_strikes": PING_STRIKES_MAX,
         # Without it, pings between calls may come every two hours only, and the first call after them pays for it.

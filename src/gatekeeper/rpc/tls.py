@@ -20,6 +20,13 @@ log = structlog.get_logger(__name__)
 # (grpc/grpc#36693). None is about to for so long.
 TAKEN_UP_S = 0.05
 ENCRYPTED = b"ENCRYPTED"
+# How a certificate tells its key's kind: RSA, or a point on P-256 or P-384. gRPC's clients know no other, though
+# OpenSSL does.
+KEY_KINDS = (
+    bytes.fromhex("300d06092a864886f70d0101010500"),
+    bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"),
+    bytes.fromhex("301006072a8648ce3d020106052b81040022"),
+)
 # X509_V_FLAG_NO_CHECK_TIME, which `ssl` has no name for.
 NO_CHECK_TIME = 0x200000
 
@@ -152,10 +159,14 @@ def check(files: TlsFiles, contents: Contents) -> Certificate:
     if files.client_ca is not None:
         _check_authorities(server, files.client_ca)
     try:
-        return _shown(server, files.certificate)
+        client = _client_of(server, files.certificate)
     except OSError as error:
         message = f"the certificate in {files.certificate} is none for servers ({_why(error)})"
         raise TlsError(message) from error
+    if not any(kind in (client.getpeercert(binary_form=True) or b"") for kind in KEY_KINDS):
+        message = f"the key in {files.key} is of a kind that gRPC does not know; RSA, P-256 and P-384 will do"
+        raise TlsError(message)
+    return _described(client.getpeercert())
 
 
 def _check_authorities(server: ssl.SSLContext, path: Path) -> None:
@@ -166,18 +177,21 @@ def _check_authorities(server: ssl.SSLContext, path: Path) -> None:
         raise TlsError(message) from error
 
 
-def _shown(server: ssl.SSLContext, path: Path) -> Certificate:
-    """Return the certificate that a client sees which trusts it as it is: the way to read one with `ssl` alone."""
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.load_verify_locations(cafile=path)
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
+def _client_of(server: ssl.SSLContext, path: Path) -> ssl.SSLObject:
+    """Return a client that trusts the server's certificate as it is, after its handshake. So `ssl` can read one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cafile=path)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
-    for end in ends * 2:
+    client, peer = context.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
+    for end in (client, peer) * 2:
         with suppress(ssl.SSLWantReadError):
             end.do_handshake()
-    fields: Any = ends[0].getpeercert()
+    return client
+
+
+def _described(fields: Any) -> Certificate:
     return Certificate(
         subject=", ".join(f"{name}={text}" for part in fields["subject"] for name, text in part),
         expires_at=datetime.fromtimestamp(ssl.cert_time_to_seconds(fields["notAfter"]), UTC),
