@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
 import structlog.tracebacks
+from structlog.typing import EventDict
 
 # Without the values of local variables: those are what callers sent.
 EXCEPTIONS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
@@ -27,6 +29,7 @@ def configure_logging(level: str, fmt: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _without_rows,
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -35,3 +38,26 @@ def configure_logging(level: str, fmt: str) -> None:
     )
     # psycopg's pool reports every failed attempt to connect; the probe says once what matters.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+def _without_rows(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Leave out what PostgreSQL says of an error beside its first line: it quotes the row, which is what callers sent."""
+    error = event.get("exc_info")
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        for cause in _causes(error, set()):
+            if first_line := getattr(getattr(cause, "diag", None), "message_primary", None):
+                cause.args = (first_line,)
+    return event
+
+
+def _causes(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    """Yield an error, all that it came from, and all that are in it."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    for cause in (error.__cause__, error.__context__, *inner):
+        yield from _causes(cause, seen)

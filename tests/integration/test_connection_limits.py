@@ -185,6 +185,27 @@ def test_connections_without_calls() -> None:
     run(test())
 
 
+def test_connections_have_an_age() -> None:
+    """An old one is asked to end, which no call notices: neither one that is under way nor the ones after it."""
+
+    async def test() -> None:
+        async with (
+            echoing(Transport(), options=limited(connection_age_max_s=0.3)) as echo,
+            connection_to(echo.addresses[0]) as old,
+            grpc.aio.insecure_channel(echo.addresses[0]) as channel,
+        ):
+            waiting = asyncio.create_task(call(channel, "Wait"))
+            sent_away = asyncio.create_task(old.goaway())
+            while not sent_away.done():
+                assert await call(channel, "Echo", b"on time") == b"on time"
+            assert sent_away.result() != ENHANCE_YOUR_CALM
+            assert await call(channel, "Echo", b"later") == b"later"
+            assert not waiting.done()
+            waiting.cancel()
+
+    run(test())
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_connections_that_say_nothing(tmp_path: Path, *, encrypted: bool) -> None:
     """Who does not begin to speak HTTP/2, or TLS, is not waited for."""

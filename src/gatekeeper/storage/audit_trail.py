@@ -29,6 +29,8 @@ ORDER BY t.{instant} DESC, t.{id} DESC LIMIT %(limit)s
 """
 BIGINT_MAX = 2**63 - 1
 
+# What a call was for, but for its task: that is a text of the caller's own.
+_FOR = tuple(name for name in rows.ATTRIBUTION_TYPES if name != "task")
 _INSTANTS = {AuditSource.EVENT: "occurred_at", AuditSource.DENIAL: "denied_at"}
 _COLUMNS = {
     AuditSource.EVENT: ("action", "subject", "before", "after", "reason"),
@@ -38,7 +40,7 @@ _COLUMNS = {
         "requested",
         "shortfall",
         *rows.KEY_TYPES,
-        *rows.ATTRIBUTION_TYPES,
+        *_FOR,
         "model",
         "headroom_at",
     ),
@@ -162,7 +164,7 @@ def _event(named: Mapping[str, Any]) -> dict[str, Any]:
 
 def _denial(named: Mapping[str, Any]) -> dict[str, Any]:
     """Tell of a denial as of an event: what was asked, and why not."""
-    told = {name: named[name] for name in ("reason", *rows.ATTRIBUTION_TYPES, "model")}
+    told = {name: named[name] for name in ("reason", *_FOR, "model")}
     told |= {name: plain(Decimal(named[name])) for name in ("requested", "shortfall")}
     told |= {"budget": _budget(named), "headroom_time": named["headroom_at"] and named["headroom_at"].isoformat()}
     return {
