@@ -41,7 +41,7 @@ def configure_logging(level: str, fmt: str) -> None:
 
 
 def _without_rows(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Leave out what PostgreSQL says of an error beside its first line: it quotes the row, which is what callers sent."""
+    """Keep the first line of what PostgreSQL says of an error: the others quote the row, which is what callers sent."""
     error = event.get("exc_info")
     if error is True:
         error = sys.exc_info()[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 import grpc
 
 from gatekeeper.services import audit_keys
+from tests.acceptance.commands import run
 from tests.acceptance.rpcs import response_of
 from tests.conftest import server_environment
 from tests.contract.requests import full_name, valid
@@ -122,22 +122,10 @@ class Speaker:
         return response_of(rpc).FromString(answer)
 
 
-def command(told: Told, place: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(told: Told, place: str, *arguments: str, **environment: str) -> None:
     """Run a command; keep what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gatekeeper", *arguments],
-        env=_without_settings() | environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S * 2,
-        check=False,
-    )
-    told.add(place, f"{' '.join(arguments[:1])}: {done.stdout}{done.stderr}\n")
-    return done
-
-
-def _without_settings() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("GATEKEEPER_")}
+    done = run(*arguments, **environment)
+    told.add(place, f"{' '.join(arguments[:1])}: {done.out}{done.err}\n")
 
 
 def audit_key(told: Told, path: Path) -> None:

@@ -210,11 +210,14 @@ def _fail_to_start(told: Told, start: Start, folder: Path, url: str) -> None:
         url.replace(SERVER_PASSWORD, password),
         f"postgresq://u:{password}@h/d",
         f"password={password} port=x",
+        f"postgresql://u:{password}/x@127.0.0.1:1/d",
+        f"postgresql://u:x@{password}@127.0.0.1:1/d",
         password,
     )
-    for bad in bad_urls:
+    for bad, other in zip(bad_urls[::2], bad_urls[1::2], strict=True):
         start("--database-url", bad)
-        start(GATEKEEPER_DATABASE_URL=bad)
+        start(GATEKEEPER_DATABASE_URL=other)
+    for bad in bad_urls:
         for place, name in (("doctor", "doctor"), ("commands", "verify"), ("commands", "migrate")):
             command(told, place, name, "--database-url", bad)
             command(told, place, name, GATEKEEPER_DATABASE_URL=bad)

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.conftest import ServerFactory
+from tests.contract.requests import valid
 from tests.contract.secured import Secured
 from tests.contract.wire import Wire, until
 
@@ -44,7 +45,8 @@ def test_hostile_messages(start_server: ServerFactory, database_url: str, seed: 
     """Each gets a clear answer in time; none changes a row, and the server keeps nothing of them."""
     server = start_server(database_url=database_url, GATEKEEPER_INSECURE="0", GATEKEEPER_CALLS_PER_S_MAX="1000000")
     with closing(Wire(server.address, database_url)) as wire:
-        tokens = prepare(Secured(wire))
+        secured = Secured(wire)
+        tokens = prepare(secured)
         until(lambda: wire.sql(UNCHAINED) == [(0,)])
         before = rows(wire)
         process = psutil.Process(server.process.pid)
@@ -58,7 +60,7 @@ def test_hostile_messages(start_server: ServerFactory, database_url: str, seed: 
         assert not sent.unclear, "\n".join([story, *sent.unclear[:SHOWN]])
         assert rows(wire) == before, story
         assert min(sizes[-LAST_PARTS:]) - sizes[WARM_PARTS - 1] < GROWTH_BYTES_MAX, story
-        assert server.process.poll() is None
+        assert secured.call("GetStatus", valid("GetStatus"), secured.operator)
 
 
 class Hostile:

@@ -48,7 +48,10 @@ def why(error: psycopg.Error) -> str:
     if isinstance(error, psycopg.ProgrammingError):
         return "what was given is no connection string"
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    line = lines[0] if lines else type(error).__name__
+    if "resolve host" in line and "@" in line:
+        return "its host cannot be found; in a URL, a password has %40 for @ and %2F for /"
+    return line
 
 
 @asynccontextmanager

@@ -76,6 +76,9 @@ def masked(database_url: str) -> str:
         parts = conninfo_to_dict(database_url)
     except ProgrammingError:
         return MASK
+    if any("@" in str(parts.get(name, "")) for name in ("host", "dbname")):
+        # A password with an unescaped / or @ in it was taken for these.
+        return MASK
     shown = [f"{name}={parts[name]}" for name in SHOWN if name in parts]
     return " ".join([*shown, *([f"password={MASK}"] if "password" in parts else [])])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -13,6 +13,7 @@ from gatekeeper.domain.tokens import digest_of_identity, digest_of_secret, is_to
 from gatekeeper.services.callers import Callers
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Metadata = Iterable[tuple[str, str | bytes]]
 HEADER = "authorization"
 SCHEME = "bearer "
 
@@ -30,11 +31,21 @@ class Authentication:
         callers = self._callers
         if callers is None:
             return ANYONE
-        secret = _secret(context)
+        secret = _secret(context.invocation_metadata())
         if secret is None:
             return await self._vouched_for(context, callers)
         digest = digest_of_secret(secret)
         return callers.known(digest) or await callers.find(digest)
+
+    def known_bearer(self, metadata: Metadata | None) -> Caller | None:
+        """Return whose token came with a call, if that is known and in force."""
+        if self._callers is None:
+            return None
+        try:
+            secret = _secret(metadata)
+            return None if secret is None else self._callers.known(digest_of_secret(secret))
+        except errors.Unauthenticated:
+            return None
 
     async def _vouched_for(self, context: Context, callers: Callers) -> Caller:
         identities = self._identities(context)
@@ -53,10 +64,10 @@ class Authentication:
         raise errors.IdentityUnmapped(identity=identities[0], kind=kind)
 
 
-def _secret(context: Context) -> str | None:
+def _secret(metadata: Metadata | None) -> str | None:
     """Return the token that came with a call. Raises `TokenInvalid` for what is none, or for several."""
     secret: str | None = None
-    for name, value in context.invocation_metadata() or ():
+    for name, value in metadata or ():
         if name != HEADER:
             continue
         if secret is not None or not isinstance(value, str) or value[: len(SCHEME)].lower() != SCHEME:

@@ -117,14 +117,18 @@ def guarded(
                 raise errors.DeadlineExceeded
             return await method(request, CallInfo(Actor(caller, context.peer()), canonical, timeout_s))
         except Exception as error:
-            row, message = status_of(error)
-            if row is INTERNAL:
+            if status_of(error)[0] is INTERNAL:
                 log.exception("rpc.internal", method=rpc)
-            details = details_of(error, row, message)
-            await context.abort(row.code, message, ((DETAILS_KEY, details), *_pushback(row)))
+            await context.abort(*refusal_of(error))
             raise AssertionError from None
 
     return handler
+
+
+def refusal_of(error: Exception) -> tuple[grpc.StatusCode, str, Sequence[tuple[str, str | bytes]]]:
+    """Return what a call is aborted with: the status of an error, and all that is to be told of it."""
+    row, message = status_of(error)
+    return row.code, message, ((DETAILS_KEY, details_of(error, row, message)), *_pushback(row))
 
 
 def _pushback(row: Status) -> Sequence[tuple[str, str]]:

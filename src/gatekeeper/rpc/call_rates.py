@@ -18,13 +18,16 @@ class CallRates:
     def __init__(self, per_s: float) -> None:
         """Let each caller call `per_s` times a second."""
         self._interval_s = 1 / per_s
-        self._rate = f"{per_s:g}"
+        self.rate = f"{per_s:g}"
         self._ahead = max(BURST_S - self._interval_s, 0)
         self._used_up_at: dict[str, float] = {}
 
     def count(self, caller_id: str, now_s: float) -> None:
         """Count a call at `now_s` (monotonic). Raises `RateLimited` for one too many, which does not count."""
-        used_up_at = max(self._used_up_at.get(caller_id, now_s), now_s)
-        if used_up_at - now_s > self._ahead:
-            raise errors.RateLimited(rate=self._rate)
-        self._used_up_at[caller_id] = used_up_at + self._interval_s
+        if self.is_used_up(caller_id, now_s):
+            raise errors.RateLimited(rate=self.rate)
+        self._used_up_at[caller_id] = max(self._used_up_at.get(caller_id, now_s), now_s) + self._interval_s
+
+    def is_used_up(self, caller_id: str, now_s: float) -> bool:
+        """Tell whether a call at `now_s` would be one too many."""
+        return self._used_up_at.get(caller_id, now_s) - now_s > self._ahead

@@ -16,6 +16,7 @@ from .boundary import Boundary, guarded, reader
 from .gatekeeper import GatekeeperServicer
 from .health import Health
 from .reports import ReportServicer
+from .turnstile import Turnstile
 
 GATEKEEPER = gatekeeper_service_pb2.DESCRIPTOR.services_by_name["GatekeeperService"]
 REPORT = report_service_pb2.DESCRIPTOR.services_by_name["ReportService"]
@@ -27,6 +28,8 @@ METADATA_BYTES_MAX = 16_384
 # How long a connection may take to say something sensible. Each that says nothing holds a place for so long.
 HANDSHAKE_TIMEOUT_S = 10.0
 PING_STRIKES_MAX = 2
+# Calls that gRPC has read and not handed over yet: what comes in while the process stands still for some seconds.
+PENDING_MAX = 100_000
 
 
 def build_server(
@@ -86,6 +89,10 @@ def channel_options(
         "grpc.max_connection_age_ms": _ms(connection_age_max_s),
         "grpc.http2.min_ping_interval_without_data_ms": _ms(ping_interval_min_s),
         "grpc.http2.max_ping_strikes": PING_STRIKES_MAX,
+        # Between the two, gRPC would drop at random what it has not handed over yet, whoever's it is, and as CANCELLED.
+        # What waits for the ledger has a bound of its own, and an answer.
+        "grpc.server.max_pending_requests": PENDING_MAX,
+        "grpc.server.max_pending_requests_hard_limit": PENDING_MAX,
         # Without it, pings between calls may come every two hours only, and the first call after them pays for it.
         "grpc.keepalive_permit_without_calls": 1,
         # Between the two, gRPC would refuse at random.
@@ -111,4 +118,7 @@ def _handlers(descriptor: Any, servicer: Any, boundary: Boundary) -> grpc.Generi
             request_deserializer=reader(request.FromString),
             response_serializer=response.SerializeToString,
         )
-    return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+    generic = grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+    if boundary.rates is None:
+        return generic
+    return Turnstile(generic, boundary.authentication, boundary.rates)
