@@ -14,43 +14,33 @@ from typing import Any
 
 import structlog
 
-from gatekeeper.database import audit_key_file, open_database, token_file
-from gatekeeper.domain.access import Actor, Caller, Role
-from gatekeeper.domain.audit import AuditKey
+from gatekeeper.database import open_database
 from gatekeeper.domain.errors import DatabaseUnavailable
-from gatekeeper.domain.open_holds import HoldLimits
+from gatekeeper.parts import Parts, first_operator, open_parts
 from gatekeeper.rpc.admin import AdminServicer
 from gatekeeper.rpc.authentication import Authentication
 from gatekeeper.rpc.boundary import Boundary
 from gatekeeper.rpc.call_rates import CallRates
 from gatekeeper.rpc.gatekeeper import GatekeeperServicer
-from gatekeeper.rpc.health import Health
 from gatekeeper.rpc.listen import listening, transport_of
 from gatekeeper.rpc.peers import Peers
 from gatekeeper.rpc.reports import ReportServicer
 from gatekeeper.rpc.request_limits import RequestLimits
-from gatekeeper.rpc.server import SERVICES, build_server
+from gatekeeper.rpc.server import build_server
 from gatekeeper.rpc.validation import Validator
-from gatekeeper.services import audit_keys, setup, tokens, upkeep
+from gatekeeper.services import upkeep
 from gatekeeper.services.audit_chain import chain_forever
 from gatekeeper.services.audit_trail import AuditTrail
-from gatekeeper.services.batch import Rules
 from gatekeeper.services.blocked_log import BlockedLog
 from gatekeeper.services.budgets import Budgets
-from gatekeeper.services.callers import Callers
-from gatekeeper.services.gate import Gate, GateLimits
-from gatekeeper.services.prices import Prices
 from gatekeeper.services.reports import Reports
 from gatekeeper.settings import Settings
-from gatekeeper.storage.connections import Pool, open_pool, wrap_errors
 
 # Objects made between two looks for garbage: a batch makes some thousands, which reference counting frees.
 GARBAGE_THRESHOLD = 20_000
 
 log = structlog.get_logger(__name__)
 
-# Connections of what the server does by itself: one each to sweep, to probe, to know its callers, and to chain.
-UPKEEP_POOL = 4
 # How often it is looked whether callers were added or revoked, and how often their last use is written down.
 CALLERS_INTERVAL_S = 1
 USES_INTERVAL_S = 5
@@ -74,20 +64,6 @@ class Running:
     token_file: Path | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What calls are answered by. Without `callers`, nobody is asked for a token."""
-
-    gate: Gate
-    hot: Pool
-    reads: Pool
-    own: Pool
-    prices: Prices
-    health: Health
-    callers: Callers | None
-    audit_key: AuditKey
-
-
 async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Running], None]) -> None:
     """Serve until `stop` is set; call `ready` once every address answers.
 
@@ -95,8 +71,8 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Runnin
     """
     async with AsyncExitStack() as stack:
         database_url = await stack.enter_async_context(open_database(settings))
-        parts = await _open_parts(settings, database_url, stack)
-        operators = await _first_operator(settings, parts)
+        parts = await open_parts(settings, database_url, stack)
+        operators = await first_operator(settings, parts)
         if parts.callers is not None:
             await parts.callers.refresh()
         addresses = await stack.enter_async_context(_listening(settings, parts))
@@ -113,77 +89,6 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Runnin
         await asyncio.sleep(settings.drain_delay_s)
         parts.health.draining = True
         await asyncio.sleep(REFUSING_S)
-
-
-async def _open_parts(settings: Settings, database_url: str, stack: AsyncExitStack) -> Parts:
-    pools = [
-        await stack.enter_async_context(open_pool(database_url, name=name, size_max=size_max, hot=hot))
-        for name, size_max, hot in (
-            ("gate", settings.pool_max, True),
-            ("reads", settings.report_pool_max, False),
-            # Upkeep has connections of its own: reports that take long must not look like a database away.
-            ("upkeep", UPKEEP_POOL, False),
-        )
-    ]
-    hot, reads, own = pools
-    prices = Prices()
-    await _require(own, prices)
-    audit_key = audit_keys.load(audit_key_file(settings), create=True)
-    return Parts(
-        gate=_gate(settings, hot, prices, audit_key),
-        hot=hot,
-        reads=reads,
-        own=own,
-        prices=prices,
-        health=Health(SERVICES),
-        callers=None if settings.insecure else Callers(own),
-        audit_key=audit_key,
-    )
-
-
-async def _require(pool: Pool, prices: Prices) -> None:
-    """Refuse a database with a schema that this version does not know; read the price book."""
-    with wrap_errors():
-        async with pool.connection() as connection:
-            await setup.require_usable(connection)
-            await prices.refresh(connection)
-            if excess := await setup.role_excess(connection):
-                log.warning("database.role_excessive", role_may=excess)
-
-
-async def _first_operator(settings: Settings, parts: Parts) -> Path | None:
-    """Make the first operator token on the embedded database; return the file that holds it, if there is one."""
-    if settings.insecure:
-        return None
-    path = token_file(settings)
-    if settings.database_url is None:
-        actor = Actor(Caller(caller_id="", name="gatekeeper serve", role=Role.OPERATOR), "")
-        await tokens.ensure_operator(parts.own, path, actor, parts.audit_key)
-    return path if path.exists() else None
-
-
-def _gate(settings: Settings, hot: Pool, prices: Prices, audit_key: AuditKey) -> Gate:
-    rules = Rules(
-        owner=settings.instance,
-        monthly_budget=settings.monthly_budget,
-        auto_provision=settings.auto_provision,
-        prices=prices,
-        holds=HoldLimits(
-            open_max=settings.open_holds_max,
-            open_per_caller_max=settings.open_holds_per_caller_max,
-            share_percent_max=settings.hold_share_percent_max,
-            life_max=timedelta(seconds=settings.hold_life_max_s),
-        ),
-        audit_key=audit_key,
-    )
-    limits = GateLimits(
-        batch_max=settings.batch_max,
-        queue_max=settings.queue_max,
-        queue_total_max=settings.queue_total_max,
-        batch_timeout_s=settings.batch_timeout_s,
-        stalled_after_s=settings.stalled_after_s,
-    )
-    return Gate(hot, rules, limits)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ import grpc
 from gatekeeper.services import audit_keys
 from tests.acceptance.commands import run
 from tests.acceptance.rpcs import response_of
-from tests.conftest import server_environment
+from tests.conftest import SERVER_PASSWORD, server_environment
 from tests.contract.requests import full_name, valid
 from tests.contract.wire import until
 from tests.integration.certificates import Authority, Files
@@ -141,6 +141,19 @@ def tls_files(told: Told, folder: Path) -> tuple[Authority, Files]:
     files = authority.write(folder, "localhost")
     told.secrets[f"TLS key {folder.name}"] = files.key.read_text().splitlines()[1]
     return authority, files
+
+
+def unusable_urls(told: Told, url: str) -> list[str]:
+    """Return connection strings with a password that is wrong, or that makes them something else."""
+    password = told.secret("wrong password")
+    return [
+        url.replace(SERVER_PASSWORD, password),
+        f"postgresq://u:{password}@h/d",
+        f"password={password} port=x",
+        f"postgresql://u:{password}/x@127.0.0.1:1/d",
+        f"postgresql://u:x@{password}@127.0.0.1:1/d",
+        password,
+    ]
 
 
 def spoilt_requests(told: Told) -> Iterator[tuple[str, Any]]:

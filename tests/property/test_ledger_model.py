@@ -154,7 +154,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(name=organizations, number=numbers, attribution=attributions, amount=amounts, ttl=ttls, actor=actors)
     def reserve(
-        self, name: str, number: int, attribution: Attribution, amount: Decimal, ttl: timedelta, actor: Actor
+        self, *, name: str, number: int, attribution: Attribution, amount: Decimal, ttl: timedelta, actor: Actor
     ) -> None:
         asked = [(scope.kind.value, scope.id) for scope in attribution.scopes()]
         command = Reserve(
