@@ -71,7 +71,12 @@ def prepare_template(server: EmbeddedPostgres, name: str) -> None:
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {SERVER_ROLE} LOGIN PASSWORD '{SERVER_PASSWORD}'".encode())
         connection.execute(f"CREATE DATABASE {name}".encode())
-    asyncio.run(setup.prepare(url_of(server, name), server_role=SERVER_ROLE))
+    url = url_of(server, name)
+    asyncio.run(setup.prepare(url, server_role=SERVER_ROLE))
+    with psycopg.connect(url) as connection:
+        # Each test begins the audit trail, with a key of its own or none.
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("TRUNCATE audit_events RESTART IDENTITY")
 
 
 @pytest.fixture

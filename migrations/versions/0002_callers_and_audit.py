@@ -19,6 +19,9 @@ depends_on = None
 REVISE = """
 CREATE FUNCTION revise_token() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.revoked_at IS NOT NULL AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at THEN
+        RAISE EXCEPTION 'a token that was revoked stays revoked' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     UPDATE token_revisions SET revision = revision + 1 RETURNING revision INTO NEW.revision;
     RETURN NEW;
 END $$;
@@ -38,6 +41,9 @@ REFUSE = """
 CREATE TRIGGER {table}_written_once BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER {table}_not_emptied BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
+
+
+FENCED = [("reservations", "caller"), *(("denials", column) for column in ("caller", "actor", "actor_role", "peer"))]
 
 
 def upgrade() -> None:
@@ -62,15 +68,16 @@ def upgrade() -> None:
         sa.Column("event_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("caller", sa.Text(), server_default="", nullable=False),
-        sa.Column("actor", sa.Text(), server_default="", nullable=False),
-        sa.Column("actor_role", sa.Text(), server_default="", nullable=False),
-        sa.Column("peer", sa.Text(), server_default="", nullable=False),
+        sa.Column("caller", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("actor_role", sa.Text(), nullable=False),
+        sa.Column("peer", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("before", sa.Text(), nullable=True),
         sa.Column("after", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("seal", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint("octet_length(seal) = 36", name=op.f("audit_events_seal_is_one")),
         sa.PrimaryKeyConstraint("organization", "event_id", name=op.f("audit_events_pkey")),
         comment="Every change: who, from where, when, what before and after, why. An empty organization: the installation.",
     )
@@ -155,6 +162,10 @@ def upgrade() -> None:
     op.add_column("denials", sa.Column("peer", sa.Text(), server_default="", nullable=False))
     op.add_column("denials", sa.Column("seal", sa.LargeBinary(), nullable=True))
     op.add_column("reservations", sa.Column("caller", sa.Text(), server_default="", nullable=False))
+    op.create_check_constraint(op.f("denials_seal_is_one"), "denials", "octet_length(seal) = 36")
+    # Rows of before have nobody's name. A server of before must write no more: it would neither count holds nor seal.
+    for table, column in FENCED:
+        op.alter_column(table, column, server_default=None)
     op.execute("INSERT INTO token_revisions (revision) VALUES (0)")
     op.execute(
         "INSERT INTO open_holds SELECT organization, '', count(*) FROM reservations WHERE state = 'HELD' GROUP BY 1"
@@ -172,6 +183,7 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER {table}_not_emptied ON {table}")
     op.execute("DROP FUNCTION refuse_change")
     op.drop_column("reservations", "caller")
+    op.drop_constraint(op.f("denials_seal_is_one"), "denials")
     op.drop_column("denials", "seal")
     op.drop_column("denials", "peer")
     op.drop_column("denials", "actor_role")

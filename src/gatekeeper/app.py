@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from gatekeeper.database import open_database
+from gatekeeper.domain.commands import TTL_DEFAULT
 from gatekeeper.domain.errors import DatabaseUnavailable
 from gatekeeper.parts import Parts, first_operator, open_parts
 from gatekeeper.rpc.admin import AdminServicer
@@ -27,6 +28,7 @@ from gatekeeper.rpc.peers import Peers
 from gatekeeper.rpc.reports import ReportServicer
 from gatekeeper.rpc.request_limits import RequestLimits
 from gatekeeper.rpc.server import build_server
+from gatekeeper.rpc.shares import Shares
 from gatekeeper.rpc.validation import Validator
 from gatekeeper.services import upkeep
 from gatekeeper.services.audit_chain import chain_forever
@@ -96,16 +98,16 @@ async def _listening(settings: Settings, parts: Parts) -> AsyncIterator[Sequence
     """Answer calls; at the end let those under way finish."""
     budgets = Budgets(
         reads=parts.reads,
-        writes=parts.hot,
+        writes=parts.changes,
         monthly_budget=settings.monthly_budget,
         auto_provision=settings.auto_provision,
         audit_key=parts.audit_key,
     )
     peers = Peers()
     server = build_server(
-        GatekeeperServicer(parts.gate, budgets, ttl_max=timedelta(seconds=settings.hold_ttl_max_s)),
+        GatekeeperServicer(parts.gate, budgets, ttl_default=_ttl_default(settings)),
         ReportServicer(Reports(parts.reads), budgets, AuditTrail(parts.reads)),
-        AdminServicer(reads=parts.reads, writes=parts.hot, audit_key=parts.audit_key),
+        AdminServicer(reads=parts.reads, writes=parts.changes, audit_key=parts.audit_key),
         parts.health,
         _boundary(settings, parts, peers),
         message_bytes_max=settings.message_bytes_max,
@@ -120,8 +122,14 @@ async def _listening(settings: Settings, parts: Parts) -> AsyncIterator[Sequence
         try:
             yield addresses
         finally:
+            await parts.health.end_streams()
             await server.stop(settings.drain_timeout_s)
             await parts.gate.drain()
+
+
+def _ttl_default(settings: Settings) -> timedelta:
+    """Return how long a hold stands that does not say: as long as the limits allow."""
+    return min(TTL_DEFAULT, *(timedelta(seconds=most) for most in (settings.hold_ttl_max_s, settings.hold_life_max_s)))
 
 
 def _boundary(settings: Settings, parts: Parts, peers: Peers) -> Boundary:
@@ -135,13 +143,14 @@ def _boundary(settings: Settings, parts: Parts, peers: Peers) -> Boundary:
             ttl_max_s=settings.hold_ttl_max_s,
         ),
         validator=Validator(),
+        shares=Shares(),
     )
 
 
 @asynccontextmanager
 async def _upkeep(settings: Settings, parts: Parts) -> AsyncIterator[None]:
     """Keep doing what the server does by itself while it runs."""
-    probe = partial(upkeep.probe, parts.gate, parts.own, parts.prices, served=(parts.hot, parts.reads))
+    probe = partial(upkeep.probe, parts.gate, parts.own, parts.prices, served=(parts.hot, parts.changes, parts.reads))
     await parts.health.report(await probe())
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work) for work in _works(settings, parts, probe)]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gatekeeper.services import setup
+from gatekeeper.services import audit_keys, setup
 from gatekeeper.settings import Settings
 
 OPERATOR_TOKEN = "operator.token"  # noqa: S105 - a file's name
@@ -25,11 +25,12 @@ async def open_database(settings: Settings, *, as_owner: bool = False) -> AsyncI
         return
     from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings
 
+    key = audit_keys.load(audit_key_file(settings), create=settings.audit_key_file is None)
     embedded = EmbeddedPostgres(EmbeddedSettings(data_dir=data_dir(settings), pg_bin=settings.pg_bin))
     await asyncio.to_thread(embedded.start)
     try:
         if not await setup.is_ready(embedded.dsn):
-            await setup.prepare(embedded.dsn)
+            await setup.prepare(embedded.dsn, key=key)
         yield embedded.dsn if as_owner else await setup.server_url(embedded.dsn)
     finally:
         await asyncio.to_thread(embedded.stop)
@@ -46,7 +47,7 @@ def data_dir(settings: Settings) -> Path:
 
 def token_file(settings: Settings) -> Path:
     """Return where the first operator token is, or would be put."""
-    return settings.token_file or data_dir(settings) / OPERATOR_TOKEN
+    return settings.operator_token_file or data_dir(settings) / OPERATOR_TOKEN
 
 
 def audit_key_file(settings: Settings) -> Path | None:

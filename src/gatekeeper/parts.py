@@ -15,7 +15,7 @@ from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.open_holds import HoldLimits
 from gatekeeper.rpc.health import Health
 from gatekeeper.rpc.server import SERVICES
-from gatekeeper.services import audit_keys, setup, tokens
+from gatekeeper.services import audit_keys, audit_seals, setup, tokens
 from gatekeeper.services.batch import Rules
 from gatekeeper.services.callers import Callers
 from gatekeeper.services.gate import Gate, GateLimits
@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 # Connections of what the server does by itself: one each to sweep, to probe, to know its callers, and to chain.
 UPKEEP_POOL = 4
+# Connections of what admins change: two organizations' shares (rpc/shares.py). Each may wait for a lock; on the gate's
+# connections they would stand in the way of every organization's calls.
+CHANGES_POOL = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,7 @@ class Parts:
 
     gate: Gate
     hot: Pool
+    changes: Pool
     reads: Pool
     own: Pool
     prices: Prices
@@ -49,18 +53,23 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
         await stack.enter_async_context(open_pool(database_url, name=name, size_max=size_max, hot=hot))
         for name, size_max, hot in (
             ("gate", settings.pool_max, True),
+            # Its statements are the hot path's, and hold the same locks.
+            ("changes", CHANGES_POOL, True),
             ("reads", settings.report_pool_max, False),
             # Upkeep has connections of its own: reports that take long must not look like a database away.
             ("upkeep", UPKEEP_POOL, False),
         )
     ]
-    hot, reads, own = pools
+    hot, changes, reads, own = pools
     prices = Prices()
     await _require(own, prices)
-    audit_key = audit_keys.load(audit_key_file(settings), create=True)
+    # Only where nobody named a file may one be made: a secret that is not there yet must not be replaced.
+    audit_key = audit_keys.load(audit_key_file(settings), create=settings.audit_key_file is None)
+    await audit_seals.warn_of_other_key(own, audit_key)
     return Parts(
         gate=_gate(settings, hot, prices, audit_key),
         hot=hot,
+        changes=changes,
         reads=reads,
         own=own,
         prices=prices,
@@ -87,7 +96,9 @@ async def first_operator(settings: Settings, parts: Parts) -> Path | None:
     path = token_file(settings)
     if settings.database_url is None:
         actor = Actor(Caller(caller_id="", name="gatekeeper serve", role=Role.OPERATOR), "")
-        await tokens.ensure_operator(parts.own, path, actor, parts.audit_key)
+        # A file that somebody has named may hold anything.
+        is_named = settings.operator_token_file is not None
+        await tokens.ensure_operator(parts.own, path, actor, parts.audit_key, keeps_foreign=is_named)
     return path if path.exists() else None
 
 

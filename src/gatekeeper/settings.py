@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     allow_plaintext: bool = Field(
         False, description="Listen off loopback without TLS: tokens and calls can be read on the way."
     )
-    token_file: Path | None = Field(
+    operator_token_file: Path | None = Field(
         None, description="Where the first operator token is put; operator.token in data_dir unless set."
     )
     tls_certificate_file: Path | None = Field(
@@ -178,7 +178,11 @@ class Settings(BaseSettings):
         10, ge=0, le=3600, description="Pings that come faster are answered with GOAWAY after the second strike."
     )
     connection_idle_max_s: float = Field(
-        3600, ge=1, le=86_400, description="A connection without a call for so long is closed."
+        300,
+        ge=1,
+        le=86_400,
+        description="A connection without a call for so long is closed: idle ones hold a descriptor, and clients "
+        "reconnect unnoticed.",
     )
     connection_age_max_s: float = Field(
         3600,

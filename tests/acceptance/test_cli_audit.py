@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import psycopg
 import pytest
 
 from gatekeeper.services import audit_keys
+from gatekeeper.storage import audit
 from gatekeeper_client import Client
 from tests.acceptance.commands import Done, failed, refused, run
 from tests.conftest import Server, ServerFactory
 from tests.contract.wire import until
+from tests.integration.trails import KEYLESS, chain_all, connected, event
 
 
 @pytest.fixture
@@ -96,9 +100,9 @@ def test_verification_passes(at: dict[str, str], database_url: str) -> None:
     assert "without an audit key" in done.err
     verdict, head = done.out.splitlines()
     assert verdict.startswith("PASS: ")
-    organization, sequence, link = head.split(" ")
-    assert organization == "acme"
-    kept = ("--head", f"{organization}={sequence}:{link}")
+    assert re.fullmatch("acme=[0-9]+:[0-9a-f]{64}", head)
+    sequence, link = head.removeprefix("acme=").split(":")
+    kept = ("--head", head)
     assert run("verify", "--audit", *kept, "--database-url", database_url).code == 0
     found = run("verify", "--audit", "--json", "--organization", "acme", *kept, "--database-url", database_url)
     assert found.document["passed"] is True
@@ -150,6 +154,37 @@ def test_key(start_server: ServerFactory, database_url: str, tmp_path: Path) -> 
     path.chmod(0o644)
     assert "chmod 600" in failed(run(*on, GATEKEEPER_AUDIT_KEY_FILE=str(path)))
     assert "no such file" in failed(run(*on, GATEKEEPER_AUDIT_KEY_FILE=str(tmp_path / "none")))
+
+
+def test_missing_key(database_url: str, tmp_path: Path) -> None:
+    """A key file that somebody has named and that is not there is an error of every command, and is not made."""
+    path = tmp_path / "none"
+    on = {"GATEKEEPER_AUDIT_KEY_FILE": str(path)}
+    for arguments in (
+        ("serve", "--listen", "127.0.0.1:0", "--insecure"),
+        ("token", "create", "ada", "--role", "operator"),
+        ("verify", "--audit"),
+    ):
+        told = failed(run(*arguments, "--database-url", database_url, **on))
+        assert str(path) in told
+        assert "openssl rand -base64 32" in told
+    assert not path.exists()
+
+
+def test_installation_head(database_url: str) -> None:
+    """The head of the installation's own chain is printed, and taken back, without an organization."""
+
+    async def write() -> None:
+        async with connected(database_url) as connection:
+            await audit.write_event(connection, "", event(), KEYLESS)
+        await chain_all(database_url, KEYLESS)
+
+    asyncio.run(write())
+    on = ("verify", "--audit", "--database-url", database_url)
+    head = run(*on).out.splitlines()[-1]
+    assert head.startswith("=1:")
+    assert run(*on, "--head", head).code == 0
+    assert run(*on, "--head", head[:-1] + ("0" if head[-1] != "0" else "1")).code == 1
 
 
 def test_blocked_executions_are_logged(at: dict[str, str], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def operator_file(home: Path) -> Path:
 @pytest.fixture
 def asking(start_server: ServerFactory, database_url: str, operator_file: Path) -> ServerFactory:
     """Make the operator's token, and return what starts a server that asks for tokens."""
-    own = {"GATEKEEPER_DATABASE_URL": database_url, "GATEKEEPER_TOKEN_FILE": str(operator_file)}
+    own = {"GATEKEEPER_DATABASE_URL": database_url, "GATEKEEPER_OPERATOR_TOKEN_FILE": str(operator_file)}
     assert run("init", "--organization", "acme", **own).code == 0
     return partial(start_server, database_url=database_url, GATEKEEPER_INSECURE="0")
 

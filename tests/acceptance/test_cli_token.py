@@ -197,13 +197,13 @@ def test_the_first_operator(on: dict[str, str], tmp_path: Path) -> None:
     assert path.read_text().strip() == secret
     run("token", "revoke", "operator", **on)
     other = tmp_path / "elsewhere" / "token"
-    document = run("init", "--organization", "acme", "--json", **on, GATEKEEPER_TOKEN_FILE=str(other)).document
+    document = run("init", "--organization", "acme", "--json", **on, GATEKEEPER_OPERATOR_TOKEN_FILE=str(other)).document
     assert document["operator_token_file"] == str(other)
     assert digests(on) == [digest_of_secret(other.read_text().strip())]
 
 
 def test_a_place_that_takes_no_token(on: dict[str, str], tmp_path: Path) -> None:
     """Where its file cannot be written, `init` says so in one line, and makes no token."""
-    done = run("init", "--organization", "acme", **on, GATEKEEPER_TOKEN_FILE=str(tmp_path))
+    done = run("init", "--organization", "acme", **on, GATEKEEPER_OPERATOR_TOKEN_FILE=str(tmp_path))
     assert "token_file: " in refused(done)
     assert digests(on) == []

@@ -144,6 +144,21 @@ def test_pages_within_one_instant(wire: Wire, organization: str) -> None:
         assert len({identity(event) for event in entries}) == 6
 
 
+def test_unknown_action(wire: Wire, filled: str) -> None:
+    """An entry of a kind that this version does not know is listed as such, and hides no other."""
+    whole = list(trail(wire, filled))
+
+    async def write() -> None:
+        async with connected(wire.database_url) as connection:
+            written = event(action="OUTER_SPACE", subject="far", occurred_at=datetime.now(UTC))
+            await audit.write_event(connection, filled, written, KEYLESS)
+
+    asyncio.run(write())
+    unknown, *others = trail(wire, filled)
+    assert (unknown.action, unknown.subject) == (audit_pb2.AUDIT_ACTION_UNSPECIFIED, "far")
+    assert [identity(entry) for entry in others] == [identity(entry) for entry in whole]
+
+
 def test_filters(wire: Wire, filled: str) -> None:
     """Filters take an action, an actor, and a span of time that ends before its end."""
     whole = list(trail(wire, filled))

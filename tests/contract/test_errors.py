@@ -20,6 +20,7 @@ from gatekeeper.rpc.peers import Peers
 from gatekeeper.rpc.reports import ReportServicer
 from gatekeeper.rpc.request_limits import RequestLimits
 from gatekeeper.rpc.server import SERVICES, build_server
+from gatekeeper.rpc.shares import Shares
 from gatekeeper.rpc.validation import Validator
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
@@ -165,6 +166,7 @@ def test_a_server_that_stops_says_so() -> None:
             rates=None,
             limits=RequestLimits(),
             validator=Validator(),
+            shares=Shares(),
         )
         server = build_server(
             GatekeeperServicer(nothing, nothing),

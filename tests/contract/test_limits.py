@@ -147,6 +147,14 @@ def test_one_hold_takes_only_its_share_of_a_budget(limited: Secured, ours: str) 
     assert limited.call("Extend", more, token).HasField("reservation")
 
 
+def test_what_is_denied_is_denied_first(limited: Secured, ours: str) -> None:
+    """A hold that there is no money for is a denial, and in the trail as one, however large it is."""
+    token = agent(limited, ours)
+    answer = limited.call("Reserve", reserve(ours, 101), token)
+    assert answer.HasField("denial")
+    assert limited.wire.sql("SELECT reason FROM denials WHERE organization = %s", ours) == [("OUT_OF_BUDGET",)]
+
+
 def test_a_ttl_has_an_end(limited: Secured, ours: str) -> None:
     """Longer than the installation lets a hold stand is INVALID_ARGUMENT; without one it is as long as may be."""
     token = agent(limited, ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,9 @@ from grpc_health.v1 import health_pb2
 from gatekeeper.domain.access import Role
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
+from gatekeeper_client.v1 import audit_pb2
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
+from gatekeeper_client.v1 import report_service_pb2 as report_pb
 
 from .refusals import refusal
 from .requests import SERVICE_OF, send, valid
@@ -301,3 +304,32 @@ def _metadata(callers: dict[tuple[Role, str], str], role: Role, state: str) -> l
         valid_one = ("authorization", f"Bearer {callers[role, 'valid']}")
         return [*((("authorization", text),) for text in MALFORMED if text.isascii()), (valid_one, valid_one)]
     return [(("authorization", f"Bearer {callers[role, state]}"),)]
+
+
+def test_who_releases_the_hold_of_another_is_written_down(
+    secured: Secured, callers: dict[tuple[Role, str], str]
+) -> None:
+    """With who, what was held by whom, and why; who releases a hold of its own is not."""
+    admin, holder = callers[Role.ADMIN, "valid"], secured.token(Role.AGENT, OURS)
+    for token in (holder, admin):
+        held = secured.call("Reserve", reserve(), holder).reservation
+        request = pb.ReleaseRequest(reservation_id=held.reservation_id, reason="its pod is gone")
+        secured.call("Release", request, token)
+    asked = report_pb.ListAuditEventsRequest(action=audit_pb2.AUDIT_ACTION_RESERVATION_RELEASED, page_size=1)
+    (event,) = secured.call("ListAuditEvents", asked, admin).audit_events
+    assert (event.subject, event.reason) == (f"reservation '{held.reservation_id}'", "its pod is gone")
+    assert (event.actor, event.actor_role) == ("ADMIN-valid", "ADMIN")
+    found = secured.wire.sql(
+        "SELECT ended_by, caller FROM reservations WHERE reservation_id = %s", held.reservation_id
+    )
+    assert found[0][0].startswith(f"{event.actor_token_id}@")
+    assert event.before_json == json.dumps(
+        {"amount": "1.00", "caller": found[0][1], "owner": held_owner(secured, held), "state": "HELD"},
+        separators=(",", ":"),
+    )
+
+
+def held_owner(secured: Secured, held: Any) -> str:
+    """Return which process made a reservation."""
+    found = secured.wire.sql("SELECT owner FROM reservations WHERE reservation_id = %s", held.reservation_id)
+    return str(found[0][0])

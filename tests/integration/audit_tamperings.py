@@ -15,6 +15,7 @@ DENIAL_COLUMNS = (
     " seal"
 )
 CHANGED = ": it was changed, for its seal does not fit"
+LATE = "not chained since 2025-11-20T12:00:0{}+00:00; let a server run for a while and verify again"
 MOVE_DOWN = (
     "UPDATE audit_chain SET sequence = sequence + 1000 WHERE sequence > {after}",
     "UPDATE audit_chain SET sequence = sequence - 1001 WHERE sequence > 1000",
@@ -98,7 +99,10 @@ TAMPERINGS: dict[str, tuple[tuple[str, ...], list[str]]] = {
         ["'acme', reservation 'r-1': link 4: denial 2: it has no seal, and an earlier one has"],
     ),
     "a seal is cut off": (
-        ("UPDATE audit_events SET seal = substr(seal, 1, 4) WHERE event_id = 2",),
+        (
+            "ALTER TABLE audit_events DROP CONSTRAINT audit_events_seal_is_one",
+            "UPDATE audit_events SET seal = substr(seal, 1, 4) WHERE event_id = 2",
+        ),
         [
             f"'acme': link 3: event 2{CHANGED}",
             "'acme': link 3: it does not fit the one before it and event 2",
@@ -152,7 +156,14 @@ TAMPERINGS: dict[str, tuple[tuple[str, ...], list[str]]] = {
     ),
     "the whole chain is deleted": (
         ("DELETE FROM audit_chain",),
-        ["'acme': its head is at link 8, and the last link is 0"],
+        [
+            "'acme': its head is at link 8, and the last link is 0",
+            *(f"'acme': event {number + 1}: {LATE.format(f'{number}.000000')}" for number in range(4)),
+            *(
+                f"'acme', reservation 'r-{number}': denial {number + 1}: {LATE.format(f'{number}.500000')}"
+                for number in range(4)
+            ),
+        ],
     ),
     "an event is put in at the end": (
         (BRIBED,),

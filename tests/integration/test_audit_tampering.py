@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
-from gatekeeper.domain.audit import AuditKey
+from gatekeeper.domain.audit import AuditKey, AuditSource
 from gatekeeper.domain.errors import OrganizationNotFound
 from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper.services.audit_verification import ChainHead
 from gatekeeper.storage import audit, verification
 from tests.conftest import url_of
-from tests.integration.audit_tamperings import ANEW, TAMPERINGS
+from tests.integration.audit_tamperings import ANEW, MAKE_ANEW, TAMPERINGS
 from tests.integration.busy_books import Books, copied
 from tests.integration.trails import (
     KEY,
@@ -32,6 +33,7 @@ from tests.integration.trails import (
 )
 
 OTHER = AuditKey(b"o" * 32)
+UNKEYED = "it is sealed without the key, and no head that was kept elsewhere vouches for it"
 WRITTEN_ONCE = ("audit_events", "audit_chain", "denials", "executions")
 
 
@@ -105,20 +107,74 @@ def test_forged_without_the_key(keyed: Books) -> None:
                 await audit.write_event(connection, "acme", event(6), OTHER)
 
         asyncio.run(forge())
-        unkeyed = "event 5: it is sealed without the key, and an earlier one with it"
+        unkeyed = f"event 5: {UNKEYED}"
         foreign = f"event 6: it is sealed with another key, {OTHER.key_id.hex()}"
         assert differences(url) == [f"'acme': {unkeyed}", f"'acme': {foreign}"]
         asyncio.run(chain_all(url))
         assert differences(url) == [f"'acme': link 9: {unkeyed}", f"'acme': link 10: {foreign}"]
 
 
+def test_forged_from_the_beginning(keyed: Books) -> None:
+    """Who reseals everything without the key up to the newest row, and makes every link anew, is found."""
+    with keyed.copy() as url:
+        reseal(url, KEYLESS, but=4)
+        as_superuser(url, MAKE_ANEW)
+        lines = differences(url)
+        assert len(lines) == 7
+        assert all(line.endswith(UNKEYED) for line in lines)
+
+
+def test_forged_for_another_organization(keyed: Books) -> None:
+    """An organization where nothing was ever sealed with the key is no place for forged entries either."""
+    with keyed.copy() as url:
+        asyncio.run(make_trail(url, "fresh", KEYLESS, rows_each=1))
+        assert [line.partition(": ")[2] for line in differences(url)] == [
+            f"link 1: event 5: {UNKEYED}",
+            f"link 2: denial 5: {UNKEYED}",
+        ]
+
+
 def test_key_comes_later(keyless: Books) -> None:
-    """A key may be brought in when there is a trail already: what was sealed without one before is fine."""
+    """A key may be brought in late: a head that was kept vouches for what was sealed before it, and no further."""
     with keyless.copy() as url:
+        (head,) = verified(url, KEYLESS).heads
         asyncio.run(make_trail(url, rows_each=1))
-        found = verified(url)
-        assert found.differences == []
-        assert found.links == 10
+        assert verified(url, kept=[head]).links == 10
+        assert differences(url, kept=[head]) == []
+        assert len(differences(url)) == 8
+        wrong = ChainHead(organization="acme", sequence=10, link=head.link)
+        elsewhere = ChainHead(organization="other", sequence=8, link=head.link)
+        assert len(differences(url, kept=[wrong])) == 9
+        assert len(differences(url, kept=[elsewhere])) == 9
+        asyncio.run(make_trail(url, key=KEYLESS, rows_each=1))
+        assert [line.partition(": ")[2] for line in differences(url, kept=[head])] == [
+            f"link 11: event 6: {UNKEYED}",
+            f"link 12: denial 6: {UNKEYED}",
+        ]
+
+
+def test_a_kept_head_vouches_for_what_it_was(keyless: Books) -> None:
+    """A kept head does not vouch for rows that were resealed since, whether the links were made anew or not."""
+    with keyless.copy() as url:
+        (head,) = verified(url, KEYLESS).heads
+        as_superuser(url, "UPDATE audit_events SET reason = 'bribed' WHERE event_id = 1")
+        reseal(url, KEYLESS)
+        assert differences(url, kept=[head]) == ["'acme': link 1: it does not fit the one before it and event 1"]
+        as_superuser(url, MAKE_ANEW)
+        lines = differences(url, kept=[head])
+        assert "'acme': link 8: it is not the one that was kept elsewhere" in lines
+        assert len(lines) == 9
+
+
+def test_rotated_key(keyed: Books) -> None:
+    """After a rotation both keys verify, and only the first one seals."""
+    with keyed.copy() as url:
+        rotated = AuditKey(OTHER.secret, older=(KEY,))
+        asyncio.run(make_trail(url, key=rotated, rows_each=1))
+        assert differences(url, rotated) == []
+        assert len(differences(url, OTHER)) == 8
+        as_superuser(url, "UPDATE audit_events SET reason = 'bribed' WHERE event_id = 1")
+        assert differences(url, rotated) == ["'acme': link 1: event 1: it was changed, for its seal does not fit"]
 
 
 def test_wrong_key(keyed: Books) -> None:
@@ -137,14 +193,33 @@ def test_pending_rows(keyed: Books) -> None:
         async def write() -> None:
             async with connected(url) as connection:
                 await open_organizations(connection, "new")
-                await audit.write_event(connection, "acme", event(9), KEY)
-                await deny(connection, "acme", [denial(9), denial(10)])
-                await audit.write_event(connection, "new", event(1), KEY)
+                now = datetime.now(UTC)
+                await audit.write_event(connection, "acme", event(9, occurred_at=now), KEY)
+                await deny(connection, "acme", [denial(9, denied_at=now), denial(10, denied_at=now)])
+                await audit.write_event(connection, "new", event(1, occurred_at=now), KEY)
 
         asyncio.run(write())
         found = verified(url)
         assert found.differences == []
         assert (found.links, found.pending) == (8, 4)
+
+
+def test_rows_that_wait_too_long(keyed: Books) -> None:
+    """A row that waits for its link since more than a minute is a difference that says what to do about it."""
+    with keyed.copy() as url:
+
+        async def write() -> None:
+            async with connected(url) as connection:
+                late = datetime.now(UTC) - timedelta(seconds=61)
+                await audit.write_event(connection, "acme", event(9, occurred_at=late), KEY)
+                await audit.write_event(connection, "acme", event(9, occurred_at=late + timedelta(days=1)), KEY)
+
+        asyncio.run(write())
+        (line,) = differences(url)
+        assert line.startswith("'acme': event 5: not chained since 2")
+        assert line.endswith("+00:00; let a server run for a while and verify again")
+        asyncio.run(chain_all(url))
+        assert differences(url) == []
 
 
 def test_one_organization(keyed: Books) -> None:
@@ -168,6 +243,19 @@ def test_listing_ends(keyed: Books, monkeypatch: pytest.MonkeyPatch) -> None:
         found = verified(url)
         assert len(found.differences) == 3
         assert not found.complete
+
+
+def reseal(url: str, key: AuditKey, *, but: int | None = None) -> None:
+    """Seal every row anew, as one who gets round the triggers, except for the denial of this number."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        for source, table in audit.TABLES.items():
+            id_ = audit.IDS[source]
+            columns = audit.content_columns(source, "t")
+            for number, *content in connection.execute(f"SELECT {id_}, {columns} FROM {table} t".encode()).fetchall():
+                if source is AuditSource.EVENT or number != but:
+                    seal = key.seal(audit.content(source, content))
+                    connection.execute(f"UPDATE {table} SET seal = %s WHERE {id_} = %s".encode(), (seal, number))
 
 
 @pytest.mark.parametrize("table", WRITTEN_ONCE)

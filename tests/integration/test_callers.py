@@ -229,13 +229,32 @@ def test_what_ended_long_ago_is_forgotten(url: str, sql: Callable[..., Any]) -> 
         callers = Callers(pool)
         _, digest = await make(pool)
         await callers.find(digest)
-        sql("UPDATE tokens SET revoked_at = now() - interval '29 days'")
-        assert await outcome(callers, digest) is await outcome(Callers(pool), digest) is TokenRevoked
-        sql("UPDATE tokens SET revoked_at = now() - interval '31 days'")
-        assert await outcome(callers, digest) is TokenRevoked
+        sql("UPDATE tokens SET expires_at = now() - interval '29 days'")
+        assert await outcome(callers, digest) is await outcome(Callers(pool), digest) is TokenExpired
+        sql("UPDATE tokens SET expires_at = now() - interval '31 days'")
+        assert await outcome(callers, digest) is TokenExpired
         assert await outcome(Callers(pool), digest) is TokenInvalid
         callers._forget_s = 0
         assert await outcome(callers, digest) is TokenInvalid
+
+    use(url, test)
+
+
+def test_another_database_server(url: str, sql: Callable[..., Any]) -> None:
+    """After a failover nothing that was known counts, though revisions have not gone back."""
+
+    async def test(pool: Pool) -> None:
+        callers = Callers(pool)
+        _, digest = await make(pool)
+        await callers.find(digest)
+        sql("UPDATE tokens SET expires_at = now() + interval '1 day'")
+        await callers.refresh()
+        sql("DELETE FROM tokens")
+        await callers.refresh()
+        assert callers.known(digest)
+        callers._server_started_at = datetime(2026, 1, 1, tzinfo=UTC)
+        await callers.refresh()
+        assert callers.known(digest) is None
 
     use(url, test)
 

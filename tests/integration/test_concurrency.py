@@ -16,7 +16,7 @@ import pytest
 
 from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper_client import AsyncClient, AsyncHold, Denied, from_money
-from gatekeeper_client.v1.budget_pb2 import ScopeKind
+from gatekeeper_client.v1.budget_pb2 import SCOPE_KIND_CAMPAIGN, Scope, ScopeKind
 from gatekeeper_client.v1.reservation_pb2 import DenialReason
 from tests.conftest import url_of, verify
 from tests.integration.four_servers import AMOUNT, SERVERS, Four, burst, start_four
@@ -205,3 +205,27 @@ def test_each_hold_expires_once(four: Four, organization: str) -> None:
     assert kinds.get("REVERSAL", (0, 0)) == (late, -late * AMOUNT)
     assert four.standing(organization)[:2] == (0, 200 * AMOUNT + 3)
     assert four.states(organization) == Counter(EXPIRED=200 + late, COMMITTED=100 - late) - Counter()
+
+
+def test_first_caps_at_once_open_an_organization_once(four: Four, organization: str) -> None:
+    """Whoever comes second finds what the first one has set: no cap is undone, and the trail tells of one opening."""
+
+    async def cap_all() -> None:
+        async with four.clients() as clients:
+            for number in range(20):
+                name = f"{organization}-{number}"
+                own, campaign = (Scope(), Scope(kind=SCOPE_KIND_CAMPAIGN, id="c"))
+                await asyncio.gather(
+                    *(
+                        client.set_cap(name, scope=scope, cap=Decimal(7), frozen=scope is own)
+                        for client, scope in zip(clients, (own, campaign, campaign, campaign), strict=True)
+                    )
+                )
+
+    asyncio.run(cap_all())
+    for number in range(20):
+        name = f"{organization}-{number}"
+        found = four.read("SELECT cap, frozen FROM budgets WHERE organization = %s AND scope_id = ''", name)
+        assert found == [(Decimal(7), True)]
+        opened = "SELECT 1 FROM audit_events WHERE organization = %s AND action = 'ORGANIZATION_OPENED'"
+        assert len(four.read(opened, name)) == 1

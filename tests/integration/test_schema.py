@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,3 +89,23 @@ def test_serve_refuses_a_schema_that_it_does_not_know(empty_url: str, revision: 
     assert finished.returncode == 1
     hint = "newer one" if revision else "gatekeeper migrate"
     assert hint in finished.stderr.splitlines()[-1]
+
+
+def test_a_server_of_another_version_answers_no_more(start_server: ServerFactory, database_url: str) -> None:
+    """Once another version has migrated, it would miscount what that one keeps; back at its own schema it serves on."""
+    server = start_server(database_url=database_url, GATEKEEPER_PROBE_INTERVAL_S="0.05")
+    with psycopg.connect(database_url, autocommit=True) as connection, Client(server.address, timeout_s=5) as client:
+        for revision, served in (("9999", False), (schema.REVISION, True)):
+            connection.execute("UPDATE alembic_version SET version_num = %s", (revision,))
+            deadline = time.monotonic() + PATIENCE_S
+            while answers(client) is not served:
+                assert time.monotonic() < deadline
+
+
+def answers(client: Client) -> bool:
+    """Tell whether there is a verdict."""
+    try:
+        client.reserve("acme", amount="0.01")
+    except Unavailable:
+        return False
+    return True

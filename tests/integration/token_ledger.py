@@ -20,7 +20,10 @@ T = TypeVar("T")
 
 ALICE = Actor(Caller(caller_id="a-1", name="alice", role=Role.ADMIN, organization="acme"), "ipv4:10.0.0.7:4711")
 KEY = AuditKey(b"secret")
-EVENTS = "SELECT organization, action, actor, peer, subject, before, after, reason FROM audit_events ORDER BY event_id"
+EVENTS = (
+    "SELECT organization, action, actor, peer, subject, before, after, reason FROM audit_events"
+    " WHERE starts_with(action, 'TOKEN') ORDER BY event_id"
+)
 EXPIRE = "UPDATE tokens SET expires_at = now() - interval '1 second' WHERE name = %s"
 
 

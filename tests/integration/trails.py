@@ -25,14 +25,15 @@ from gatekeeper.storage.connections import Connection, Pool, open_pool
 
 KEY = AuditKey(b"k" * 32)
 KEYLESS = AuditKey()
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+# Long ago: what was written then has waited too long for its link.
+NOON = datetime(2025, 11, 20, 12, tzinfo=UTC)
 ADA = Actor(Caller(caller_id="7", name="ada", role=Role.ADMIN), "ipv4:127.0.0.1:9")
 INSERT_DENIALS = (
     f"INSERT INTO denials (organization, {rows.DENIAL_COLUMNS})"
     f" SELECT %s, {rows.DENIAL_VALUES} FROM json_to_recordset(%s) AS r({rows.DENIAL_TYPES})"
 )
 SPRING = Balance(
-    BalanceKey(Scope(ScopeKind.CAMPAIGN, "spring"), Window.MONTH, "2026-11"),
+    BalanceKey(Scope(ScopeKind.CAMPAIGN, "spring"), Window.MONTH, "2025-11"),
     Decimal(5),
     Enforcement.ENFORCE,
     False,

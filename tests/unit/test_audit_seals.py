@@ -184,13 +184,31 @@ def test_forms_of_a_key(tmp_path: Path, line: str) -> None:
     assert audit_keys.load(path, create=False) == KEY
 
 
+def test_rotated_keys(tmp_path: Path) -> None:
+    """The first line of a key file seals; seals of every line are right."""
+    path = tmp_path / "key"
+    path.write_text("6e" * 32 + "\n\n" + "6b" * 32 + "\r\n" + base64.b64encode(b"o" * 32).decode())
+    path.chmod(0o600)
+    rotated = audit_keys.load(path, create=False)
+    new, old = AuditKey(b"n" * 32), AuditKey(b"o" * 32)
+    assert rotated == AuditKey(new.secret, older=(KEY, old))
+    content = {"organization": "acme"}
+    assert rotated.seal(content) == new.seal(content)
+    states = [Seals(rotated).state(content, key.seal(content)) for key in (new, KEY, old, AuditKey(), AuditKey(b"x"))]
+    assert states == [SealState.RIGHT] * 3 + [SealState.KEYLESS, SealState.FOREIGN]
+    assert Seals(rotated).state({"organization": "b"}, KEY.seal(content)) is SealState.WRONG
+    assert "nnnn" not in repr(rotated)
+    assert "kkkk" not in repr(rotated)
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "problem"),
     [
         ("", 0o600, "it is empty"),
         (" \n", 0o600, "it is empty"),
         ("6b" * 31, 0o600, "32 bytes in hex or base64"),
-        ("6b" * 32 + "\n" + "6b" * 32, 0o600, "32 bytes in hex or base64"),
+        ("6b" * 32 + "\n" + "6b" * 31, 0o600, "32 bytes in hex or base64"),
+        (("6b" * 32 + "\n") * 100, 0o600, "longer than 4096 bytes"),
         ("\xff" * 43, 0o600, "32 bytes in hex or base64"),
         ("6b" * 32, 0o640, "mode 0640"),
         ("6b" * 32, 0o604, "mode 0604"),
@@ -209,8 +227,9 @@ def test_unusable_keys(tmp_path: Path, content: str, mode: int, problem: str) ->
 
 def test_missing_key(tmp_path: Path) -> None:
     """A missing file is no reason to seal without a key; no path is."""
-    with pytest.raises(AuditKeyUnusable, match="no such file"):
+    with pytest.raises(AuditKeyUnusable, match=r"tmp.*key.*no such file.*`openssl rand -base64 32`.*mode 0600"):
         audit_keys.load(tmp_path / "key", create=False)
+    assert not (tmp_path / "key").exists()
     with pytest.raises(AuditKeyUnusable, match="no regular file"):
         audit_keys.load(tmp_path, create=False)
     assert audit_keys.load(None, create=True) == AuditKey()

@@ -208,6 +208,6 @@ def test_places_that_take_no_file(tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     before = sorted(tmp_path.iterdir())
     for place in ("folder", "file/operator.token", "dangling/operator.token", "x" * 300):
-        with pytest.raises(InvalidField, match=r"^token_file: .* cannot be written: [A-Z]"):
+        with pytest.raises(InvalidField, match=r"^operator_token_file: .* cannot be written: [A-Z]"):
             write_secret(tmp_path / place, SECRET)
     assert sorted(tmp_path.iterdir()) == before

@@ -33,4 +33,4 @@ def audit_key(settings: Settings) -> AuditKey:
     from gatekeeper.database import audit_key_file
     from gatekeeper.services import audit_keys
 
-    return audit_keys.load(audit_key_file(settings), create=True)
+    return audit_keys.load(audit_key_file(settings), create=settings.audit_key_file is None)

@@ -116,6 +116,7 @@ def _document(event: AuditEvent) -> dict[str, Any]:
         "event_time": event.event_time.ToDatetime(UTC).isoformat(timespec="microseconds"),
         "action": _action(event),
         "actor": event.actor,
+        "actor_token_id": event.actor_token_id,
         "actor_role": event.actor_role,
         "peer": event.peer,
         "subject": event.subject,

@@ -65,7 +65,7 @@ def document(found: AuditVerification) -> dict[str, Any]:
 
 
 def text(found: AuditVerification) -> str:
-    """Return what was found, for people: the heads of sound chains, and each difference."""
+    """Return what was found, for people: the heads of sound chains as `--head` takes them, and each difference."""
     looked_at = f"{numbered(found.links, 'links')} of {numbered(len(found.heads), 'chains')}"
     if found.pending:
         looked_at += f"; {found.pending:,} to be chained soon"
@@ -77,7 +77,7 @@ def text(found: AuditVerification) -> str:
         lines.append("There are more: of each chain, a thousand are listed at most.")
     broken = {difference.organization for difference in found.differences}
     heads = [
-        f"{shlex.quote(head.organization)} {head.sequence} {head.link.hex()}"
+        shlex.quote(f"{head.organization}={head.sequence}:{head.link.hex()}")
         for head in found.heads
         if head.organization not in broken
     ]

@@ -107,7 +107,7 @@ def _token_file(address: str, files: Files) -> Path | None:
         return files["token_file"]
     if named := os.environ.get("GATEKEEPER_TOKEN_FILE"):
         return Path(named)
-    operator = _data_dir() / OPERATOR_TOKEN
+    operator = Path(os.environ.get("GATEKEEPER_OPERATOR_TOKEN_FILE") or _data_dir() / OPERATOR_TOKEN)
     wanted = is_local(address) and files["certificate_file"] is None
     return operator if wanted and os.access(operator, os.R_OK) else None
 

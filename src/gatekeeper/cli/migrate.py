@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .actor import actor, audit_key
 from .options import DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 
 if TYPE_CHECKING:
@@ -54,4 +55,4 @@ async def _migrate(settings: Settings, server_role: str | None) -> None:
     from .database import reached
 
     async with reached(settings) as url:
-        await setup.prepare(url, server_role=server_role)
+        await setup.prepare(url, server_role=server_role, actor=actor(), key=audit_key(settings))

@@ -19,7 +19,7 @@ gatekeeper serves on {address}
 {callers}
   database    {database}
   try it      {command} check --organization acme --amount 0.10{options}
-  with gRPC   grpcurl {flags} -d '{{"organization":"acme","amount":{{"units":1}}}}' {place} \\
+  with gRPC   {grpcurl} {flags} -d '{{"organization":"acme","amount":{{"units":1}}}}' {place} \\
                 gatekeeper.v1.GatekeeperService/Reserve
   stop        Ctrl-C
 """
@@ -39,6 +39,7 @@ def next_steps(running: Running, settings: Settings) -> str:
         database="embedded PostgreSQL" if running.embedded else "PostgreSQL at the given URL",
         command=_command(),
         options="".join(f" {option}" for option in _options(running, settings)),
+        grpcurl=_grpcurl(running),
         flags=" ".join(_flags(running, settings)),
         place=address.removeprefix(UNIX),
     )
@@ -64,6 +65,14 @@ def _options(running: Running, settings: Settings) -> Iterator[str]:
             yield "--certificate-file CERTIFICATE --key-file KEY"
 
 
+def _grpcurl(running: Running) -> str:
+    """Return how grpcurl is called. The token comes by its environment: its arguments are shown to every user."""
+    if not running.secured:
+        return "grpcurl"
+    file = shlex.quote(str(running.token_file)) if running.token_file else "TOKEN_FILE"
+    return f"TOKEN=$(cat {file}) grpcurl"
+
+
 def _flags(running: Running, settings: Settings) -> Iterator[str]:
     """Yield flags for grpcurl."""
     address = running.addresses[0]
@@ -74,8 +83,7 @@ def _flags(running: Running, settings: Settings) -> Iterator[str]:
     else:
         yield "-cacert CA -cert CERTIFICATE -key KEY"
     if running.secured:
-        token = f"$(cat {shlex.quote(str(running.token_file))})" if running.token_file else "TOKEN"
-        yield f'-H "authorization: Bearer {token}"'
+        yield "-expand-headers -H 'authorization: Bearer ${TOKEN}'"
 
 
 def _speaks_tls(address: str, settings: Settings) -> bool:

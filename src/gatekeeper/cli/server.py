@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .descriptors import descriptors_allowed, descriptors_wanted
 from .next_steps import next_steps
 from .options import DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 
@@ -117,8 +118,12 @@ async def _serve(settings: Settings) -> None:
 
     from .database import require_answer
 
+    log = structlog.get_logger(__name__)
     if settings.insecure:
-        structlog.get_logger(__name__).warning("serve.insecure", listen=settings.listen)
+        log.warning("serve.insecure", listen=settings.listen)
+    allowed, wanted = descriptors_allowed(), descriptors_wanted(settings)
+    if allowed is not None and allowed < wanted:
+        log.warning("serve.descriptors_few", allowed=allowed, wanted=wanted)
     if settings.database_url is not None:
         await require_answer(settings.database_url.get_secret_value())
     stop = asyncio.Event()

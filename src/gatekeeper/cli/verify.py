@@ -32,7 +32,8 @@ def verify(
         typer.Option(
             metavar="ORGANIZATION=SEQUENCE:LINK",
             parser=audit_verification.read_head,
-            help="A head of the audit trail that was kept elsewhere, to compare with; repeatable.",
+            help="A head of the audit trail as --audit printed it, to compare with; repeatable. It vouches for"
+            " entries up to it that were sealed before there was a key.",
         ),
     ] = None,
     database_url: DatabaseUrl = None,
@@ -44,8 +45,8 @@ def verify(
 
     Prints PASS, or each difference and exits with 1. Reads one snapshot of
     holds and executions and takes no lock, so calls go on meanwhile. With
-    --audit, prints the last link of each chain besides: kept elsewhere, it
-    shows whether the trail was made anew.
+    --audit, prints the last link of each chain besides, as --head takes it:
+    kept elsewhere, it shows whether the trail was made anew.
     """
     _check_heads(head or [], audit=audit, organization=organization)
     with fail_cleanly():

@@ -59,9 +59,13 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditKey:
-    """What seals are made with. Without a secret they show tampering by those who do not know how they are made."""
+    """What seals are made with. Without a secret they show tampering by those who do not know how they are made.
+
+    `older` are keys that sealed before this one, and whose seals count as well.
+    """
 
     secret: bytes = field(default=b"", repr=False)
+    older: tuple[AuditKey, ...] = ()
     # What tells this key from others; zeros without a secret.
     key_id: bytes = field(init=False)
 

@@ -15,7 +15,6 @@ from .prices import TokenCounts
 from .reservation import NO_METRICS, Attribution, Metrics, Outcome
 
 TTL_DEFAULT = timedelta(minutes=10)
-TTL_MAX = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +63,10 @@ class Commit:
 
 @dataclass(slots=True, kw_only=True)
 class Release:
-    """Give the hold back."""
+    """Give the hold back; `reason` says why, where it is another caller's."""
 
     reservation_id: str
+    reason: str = ""
     actor: Actor = SYSTEM
 
 

@@ -21,12 +21,12 @@ from .open_holds import OpenHolds
 from .organization import Organization
 from .periods import Periods
 from .prices import PriceList
-from .release import is_manual, manual_release
+from .release import foreign_release
 from .reservation import Attribution, Execution, ExecutionKind, ExpiryPolicy, Outcome, Reservation, ReservationState
 from .verdicts import Changes, Committed, Denial, Excess, Held, Verdict
 
 KNOWN_SCOPE_KINDS = frozenset({ScopeKind.DEPARTMENT, ScopeKind.CAMPAIGN, ScopeKind.AGENT})
-BY_CALLER = "caller"
+ANY_CALLER = "caller"
 BY_EXPIRY = "expiry"
 
 
@@ -88,8 +88,6 @@ class Ledger:
         model = command.estimate.model if isinstance(command.estimate, Tokens) else ""
         amount, price_version = self._estimate(command.estimate, attribution.agent_type)
         balances = self._asked(attribution, self.periods)
-        if amount is not None:
-            self._open_holds.demand_size(amount, balances, self.organization.currency)
         verdict = decide(amount, balances)
         if isinstance(verdict, Denied):
             denial = self._denial(
@@ -104,6 +102,7 @@ class Ledger:
                 self.changes.denials.append(denial)
             return denial
         assert amount is not None
+        self._open_holds.demand_size(amount, balances, self.organization.currency)
         self._open_holds.demand_life(command.reservation_id, self.now, self.now + command.ttl)
         reservation = Reservation(
             reservation_id=command.reservation_id,
@@ -149,7 +148,7 @@ class Ledger:
             self._bill(held, ExecutionKind.REVERSAL, -held.charged)
         committed = held._replace(committed=cost.amount, commit_digest=command.digest, late=late)
         if not late:
-            committed = self._ended(committed, ReservationState.COMMITTED, BY_CALLER)
+            committed = self._ended(committed, ReservationState.COMMITTED, _ender(command))
         execution = billing.settlement(committed, command, cost, self.now)
         self.changes.executions.append(execution)
         return Committed(self._change(committed), execution, balances)
@@ -160,9 +159,9 @@ class Ledger:
         if held.committed is None and held.state is ReservationState.RELEASED:
             return Held(held, self._asked(held.attribution, held.periods))
         self._demand_held(held)
-        if is_manual(command, held):
-            self.changes.audit_events.append(manual_release(command, held, self.now))
-        return self._end(held, ReservationState.RELEASED, BY_CALLER, ZERO)
+        if command.actor.caller.caller_id != held.caller:
+            self.changes.audit_events.append(foreign_release(command, held, self.now))
+        return self._end(held, ReservationState.RELEASED, _ender(command), ZERO)
 
     def extend(self, command: Extend) -> Held | Denial:
         """Prolong the hold, and raise it by the rules of Reserve."""
@@ -180,7 +179,6 @@ class Ledger:
         more, would_deny = amount - held.amount, held.would_deny
         if more:
             self._demand_current(held, balances)
-            self._open_holds.demand_size(amount, balances, self.organization.currency)
             verdict = decide(more, balances)
             if isinstance(verdict, Denied):
                 denial = self._denial(
@@ -193,6 +191,7 @@ class Ledger:
                 )
                 self.changes.denials.append(denial)
                 return denial
+            self._open_holds.demand_size(amount, balances, self.organization.currency)
             balances = self._hold(balances, more, verdict)
             would_deny = would_deny or verdict.would_deny
         extended = held._replace(amount=amount, expires_at=until, would_deny=would_deny)
@@ -378,3 +377,8 @@ class Ledger:
             denied_at=self.now,
             actor=command.actor,
         )
+
+
+def _ender(command: Commit | Release) -> str:
+    """Name who ends a hold: the id of a caller that is known."""
+    return command.actor.caller.caller_id or ANY_CALLER

@@ -64,9 +64,12 @@ class OpenHolds:
             raise errors.HoldTooLong(reservation_id=reservation_id, latest=latest.isoformat(timespec="seconds"))
 
     def add(self, caller_id: str, more: int) -> None:
-        """Count a hold that opens (1) or ends (-1)."""
+        """Count a hold that opens (1) or ends (-1).
+
+        A count that is too low must not keep a hold from ending: it stays at zero, and verification tells of it.
+        """
         for counted in {caller_id, EVERYBODY}:
-            self._counts[counted] = self.changed[counted] = self._count(counted) + more
+            self._counts[counted] = self.changed[counted] = max(self._count(counted) + more, 0)
 
     def _count(self, caller_id: str) -> int:
         return self._counts.get(caller_id, 0)

@@ -1,24 +1,17 @@
-"""When does somebody release what another caller holds, and what is written down about it?"""
+"""What is written down when somebody releases what another caller holds?"""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from .access import ADMINS
 from .audit import AuditAction, AuditEvent
 from .commands import Release
 from .money import plain
 from .reservation import Reservation, ReservationState
 
 
-def is_manual(command: Release, held: Reservation) -> bool:
-    """Tell whether an admin gives back the hold of another caller."""
-    caller = command.actor.caller
-    return caller.role in ADMINS and caller.caller_id != held.caller
-
-
-def manual_release(command: Release, held: Reservation, now: datetime) -> AuditEvent:
-    """Return what is written down about it."""
+def foreign_release(command: Release, held: Reservation, now: datetime) -> AuditEvent:
+    """Return the event of a release by a caller that has not made the hold: an admin, or an agent's other token."""
     return AuditEvent(
         action=AuditAction.RESERVATION_RELEASED,
         actor=command.actor,
@@ -26,4 +19,5 @@ def manual_release(command: Release, held: Reservation, now: datetime) -> AuditE
         occurred_at=now,
         before={"state": held.state, "amount": plain(held.amount), "caller": held.caller, "owner": held.owner},
         after={"state": ReservationState.RELEASED},
+        reason=command.reason,
     )

@@ -55,7 +55,7 @@ def _write(entry: AuditEntry) -> audit_pb2.AuditEvent:
         event_id=f"{entry.source.lower()}-{entry.source_id}",
         organization=entry.organization,
         event_time=write_time(entry.occurred_at),
-        action=ACTIONS[entry.action],
+        action=ACTIONS[entry.action] if entry.action else audit_pb2.AUDIT_ACTION_UNSPECIFIED,
         actor=entry.actor,
         actor_role=entry.actor_role,
         peer=entry.peer,
@@ -65,6 +65,7 @@ def _write(entry: AuditEntry) -> audit_pb2.AuditEvent:
         reason=entry.reason,
         sequence=entry.sequence,
         link=entry.link.hex(),
+        actor_token_id=entry.actor_token_id,
     )
 
 

@@ -23,6 +23,7 @@ from .authentication import Authentication
 from .authorization import authorize
 from .call_rates import CallRates
 from .request_limits import RequestLimits
+from .shares import ON_RESERVATIONS, Shares, party
 from .statuses import DETAILS_KEY, INTERNAL, Status, details_of, status_of
 from .validation import Validator
 
@@ -54,6 +55,7 @@ class Boundary:
     rates: CallRates | None
     limits: RequestLimits
     validator: Validator
+    shares: Shares
 
 
 class CallInfo:
@@ -92,6 +94,7 @@ def guarded(
 ) -> Callable[[Request | Unreadable, Context], Awaitable[Response]]:
     """Return `method` as the gRPC handler of the RPC that `descriptor` describes."""
     rpc = descriptor.name
+    answer = method if rpc in ON_RESERVATIONS else _shared(method, rpc, boundary)
     check = boundary.validator.checker(descriptor.input_type.full_name)
     admission, authentication, rates = boundary.admission, boundary.authentication, boundary.rates
     limit = boundary.limits.checker(descriptor.input_type)
@@ -115,7 +118,7 @@ def guarded(
             timeout_s = context.time_remaining()
             if timeout_s is not None and timeout_s <= 0:
                 raise errors.DeadlineExceeded
-            return await method(request, CallInfo(Actor(caller, context.peer()), canonical, timeout_s))
+            return await answer(request, CallInfo(Actor(caller, context.peer()), canonical, timeout_s))
         except Exception as error:
             if status_of(error)[0] is INTERNAL:
                 log.exception("rpc.internal", method=rpc)
@@ -123,6 +126,22 @@ def guarded(
             raise AssertionError from None
 
     return handler
+
+
+def _shared(
+    method: Callable[[Any, CallInfo], Awaitable[Response]], rpc: str, boundary: Boundary
+) -> Callable[[Any, CallInfo], Awaitable[Response]]:
+    """Let nobody have more than its share of the calls of `method`."""
+    admission, shares = boundary.admission, boundary.shares
+
+    async def answer(request: Any, info: CallInfo) -> Response:
+        async with shares.place(party(rpc, info.actor.caller, request.organization)):
+            # Whoever waited through the beginning of an outage must not wait for it once more, one after the other.
+            if admission.away:
+                raise errors.DatabaseUnavailable
+            return await method(request, info)
+
+    return answer
 
 
 def refusal_of(error: Exception) -> tuple[grpc.StatusCode, str, Sequence[tuple[str, str | bytes]]]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from gatekeeper.domain.caps import SetCap
-from gatekeeper.domain.commands import TTL_DEFAULT, TTL_MAX, Commit, Extend, Release, Reserve
+from gatekeeper.domain.commands import TTL_DEFAULT, Commit, Extend, Release, Reserve
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.reservation import Outcome
 from gatekeeper.domain.verdicts import Committed, Denial, Held
@@ -50,11 +50,11 @@ def _digest(canonical: bytes) -> bytes:
 class GatekeeperServicer:
     """gatekeeper.v1.GatekeeperService, by the gate and the budgets."""
 
-    def __init__(self, gate: Gate, budgets: Budgets, *, ttl_max: timedelta = TTL_MAX) -> None:
-        """Answer by these services. A hold that names no ttl stands no longer than `ttl_max`."""
+    def __init__(self, gate: Gate, budgets: Budgets, *, ttl_default: timedelta = TTL_DEFAULT) -> None:
+        """Answer by these services. A hold that names no ttl has this one."""
         self._gate = gate
         self._budgets = budgets
-        self._ttl_default = min(TTL_DEFAULT, ttl_max)
+        self._ttl_default = ttl_default
 
     async def Reserve(self, request: pb.ReserveRequest, info: CallInfo) -> pb.ReserveResponse:
         """Hold an estimate in every budget of the call, or in none."""
@@ -98,7 +98,7 @@ class GatekeeperServicer:
 
     async def Release(self, request: pb.ReleaseRequest, info: CallInfo) -> pb.ReleaseResponse:
         """Give the whole hold back."""
-        command = Release(reservation_id=request.reservation_id, actor=info.actor)
+        command = Release(reservation_id=request.reservation_id, reason=request.reason, actor=info.actor)
         answer = await self._gate.submit(request.organization, command, timeout_s=info.timeout_s)
         held, organization = answer.verdict, answer.organization
         assert isinstance(held, Held)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
+import grpc
 import structlog
-from grpc_health.v1 import health_pb2
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from .streams import Context, Streams
 
 log = structlog.get_logger(__name__)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+# Nobody is asked who watches, and each watch takes 20 kB for as long as it likes. No fleet of balancers needs as many.
+WATCHES_MAX = 1000
+# A tool that asks for descriptors is done within a second; nothing of ours keeps such a stream open.
+REFLECTIONS_MAX = 100
 
 
 class Health:
@@ -19,12 +28,12 @@ class Health:
 
     def __init__(self, services: tuple[str, ...]) -> None:
         """Begin as NOT_SERVING: nothing is known yet."""
-        self.servicer = HealthServicer()
+        self.servicer = HealthServicer(("", *services))
+        self.reflections = Streams(REFLECTIONS_MAX)
         # Whether calls are refused: for good, or until the database is back.
         self.draining = False
         self.away = False
         self._withdrawn = False
-        self._services = ("", *services)
         self._parts: dict[str, bool] = {}
 
     @property
@@ -38,15 +47,58 @@ class Health:
         if changed:
             log.info("health.changed", **changed)
         self._parts.update(parts)
-        self.away = not self._parts.get("database", True)
-        await self._tell()
+        self.away = not all(self._parts.get(part, True) for part in ("database", "schema"))
+        self._tell()
 
     async def withdraw(self) -> None:
         """Say NOT_SERVING from now on, while calls are still answered: whoever balances load needs time to notice."""
         self._withdrawn = True
-        await self._tell()
+        self._tell()
 
-    async def _tell(self) -> None:
-        status = SERVING if self.serving else NOT_SERVING
-        for service in self._services:
-            await self.servicer.set(service, status)
+    async def end_streams(self) -> None:
+        """End all watches and reflection, which the server would otherwise wait for when it stops."""
+        self.servicer.watches.end()
+        self.reflections.end()
+
+    def _tell(self) -> None:
+        self.servicer.tell(SERVING if self.serving else NOT_SERVING)
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):
+    """Tells the status that all services have in common, to those who ask and to those who watch.
+
+    No watcher waits for another: one that does not read what it is told holds up nobody.
+    """
+
+    def __init__(self, services: tuple[str, ...]) -> None:
+        """Begin as NOT_SERVING."""
+        self.watches = Streams(WATCHES_MAX)
+        self._services = frozenset(services)
+        self._status = NOT_SERVING
+        self._changed = asyncio.Event()
+
+    def tell(self, status: Status) -> None:
+        """Tell a status from now on."""
+        self._status = status
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> health_pb2.HealthCheckResponse:
+        """Tell the status; NOT_FOUND for a service that there is not."""
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        return health_pb2.HealthCheckResponse(status=self._status)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
+        """Tell the status now and whenever it changes."""
+        told = None
+        async with self.watches.one(context):
+            while True:
+                changed = self._changed
+                status = self._status if request.service in self._services else SERVICE_UNKNOWN
+                if status != told:
+                    told = status
+                    await context.write(health_pb2.HealthCheckResponse(status=status))
+                await changed.wait()

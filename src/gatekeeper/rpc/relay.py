@@ -2,12 +2,13 @@
 
 Clients connect to a socket of ours. For each, a connection is made to a socket that gRPC listens on and that has no
 name any more, so that nobody else gets there. The connection's own end has a name, which gRPC gives as the call's peer:
-`unix-abstract:gatekeeper.<random>.<number>.uid=<uid>`. Linux only.
+`unix-abstract:gatekeeper.<random>.uid=<uid>`. Linux only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import socket
@@ -31,6 +32,8 @@ CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 OVERFLOW_UID = Path("/proc/sys/kernel/overflowuid")
 # How long a client may take to read what was left for it when gRPC ended the connection.
 LINGER_S = 5.0
+# Every user of the machine sees which names there are, and could take those to come if they were to be guessed.
+NAME_BYTES = 16
 
 
 def is_possible() -> bool:
@@ -72,8 +75,6 @@ class Relay:
         self._inner = f"/proc/self/fd/{inner}"
         self._peers = peers
         self._connections_max = connections_max
-        self._name = f"gatekeeper.{secrets.token_hex(8)}"
-        self._number = 0
         self._unknown = int(OVERFLOW_UID.read_text())
         self._clients: set[Client] = set()
 
@@ -99,33 +100,29 @@ class Relay:
 
     async def connect(self, client: Client, uid: int) -> None:
         """Connect a client to the server, under a name that tells who it is. The name never comes again."""
-        self._number += 1
-        name = f"{self._name}.{self._number}.uid={uid}"
-        peer = f"unix-abstract:{name}"
-        if uid != self._unknown:
-            self._peers.add(peer, uid)
         try:
-            inner = self._connection(name)
-            await asyncio.get_running_loop().create_unix_connection(
-                lambda: Inside(client, self._peers, peer), sock=inner
-            )
+            await self._connect(client, uid)
         except OSError as error:
             # The server is stopping, or has as many connections waiting as it can have.
             log.warning("relay.failed", problem=error.strerror)
-            self._peers.remove(peer)
             client.transport.abort()
 
-    def _connection(self, name: str) -> socket.socket:
-        """Return a new connection to the server, from an end with that name."""
+    async def _connect(self, client: Client, uid: int) -> None:
         inner = socket.socket(socket.AF_UNIX)
+        peer = ""
         try:
             inner.setblocking(False)
-            inner.bind(f"\0{name}")
+            peer = f"unix-abstract:{_bind(inner, uid)}"
+            if uid != self._unknown:
+                self._peers.add(peer, uid)
             inner.connect(self._inner)
+            await asyncio.get_running_loop().create_unix_connection(
+                lambda: Inside(client, self._peers, peer), sock=inner
+            )
         except OSError:
             inner.close()
+            self._peers.remove(peer)
             raise
-        return inner
 
 
 class End(asyncio.Protocol):
@@ -236,6 +233,22 @@ class Inside(End):
         """Vouch for nobody any more."""
         self._peers.remove(self._peer)
         super().connection_lost(exc)
+
+
+def _bind(end: socket.socket, uid: int) -> str:
+    """Give a socket a name that tells who it is for; return the name."""
+    try:
+        return _bind_once(end, uid)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return _bind_once(end, uid)
+
+
+def _bind_once(end: socket.socket, uid: int) -> str:
+    name = f"gatekeeper.{secrets.token_hex(NAME_BYTES)}.uid={uid}"
+    end.bind(f"\0{name}")
+    return name
 
 
 def _uid(connection: socket.socket) -> int:

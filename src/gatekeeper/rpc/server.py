@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from gatekeeper_client.v1 import admin_service_pb2, gatekeeper_service_pb2, report_service_pb2
 
@@ -15,6 +14,7 @@ from .admin import AdminServicer
 from .boundary import Boundary, guarded, reader
 from .gatekeeper import GatekeeperServicer
 from .health import Health
+from .reflection import add_reflection
 from .reports import ReportServicer
 from .turnstile import Turnstile
 
@@ -60,8 +60,7 @@ def build_server(
     for descriptor, servicer in ((GATEKEEPER, gatekeeper), (REPORT, reports), (ADMIN, admin)):
         server.add_generic_rpc_handlers((_handlers(descriptor, servicer, boundary),))
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    add_reflection(server, (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), health.reflections)
     return server
 
 

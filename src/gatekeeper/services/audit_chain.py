@@ -17,7 +17,8 @@ committed later than one with a higher number, so a pass goes this way:
    one are chained, in the order of their time, in transactions of some hundred links.
 
 A row whose seal does not fit is not chained, but told in the log, and by `gatekeeper verify --audit`. One that was
-sealed with another key is: nobody here can tell, and whoever has that key can.
+sealed with another key is, and is told in the log: nobody here can tell, and whoever has that key can. So is one that
+was sealed without a key while we have one.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ WRITERS_PATIENCE_S = 2.0
 WRITERS_POLL_S = 0.01
 # Looking for unchained rows may take this part of the time; with very many organizations it is done less often.
 FINDING_SHARE = 0.1
+# What is chained, but not without a word.
+SUSPECT = {SealState.FOREIGN: "audit.sealed_with_another_key", SealState.KEYLESS: "audit.seal_keyless"}
 # What is not chained, and how many such rows one line of the log names.
 REFUSED = frozenset({SealState.WRONG, SealState.MISSING})
 IDS_TOLD = 10
@@ -114,6 +117,12 @@ class AuditChain:
         begun = time.monotonic()
         found = await storage.find_unchained(connection)
         self.finding_s = time.monotonic() - begun
+        # A database that was restored or failed over gives its numbers out again.
+        self._refused = {
+            (organization, source): last
+            for (organization, source), last in self._refused.items()
+            if last <= found.get(organization, {}).get(source, 0)
+        }
         return {
             organization: ends
             for organization, ends in found.items()
@@ -168,11 +177,10 @@ class AuditChain:
     def _tell(self, organization: str, found: Sequence[tuple[Unchained, SealState]]) -> None:
         """Log what is wrong, and remember to pass it by."""
         for source in AuditSource:
-            foreign = [row.source_id for row, state in found if row.source is source and state is SealState.FOREIGN]
-            refused = [row.source_id for row, state in found if row.source is source and state in REFUSED]
-            if foreign:
-                log.warning("audit.sealed_with_another_key", **_place(organization, source, foreign))
-            if refused:
+            for state, event in SUSPECT.items():
+                if suspect := [row.source_id for row, its in found if row.source is source and its is state]:
+                    log.warning(event, **_place(organization, source, suspect))
+            if refused := [row.source_id for row, its in found if row.source is source and its in REFUSED]:
                 log.error("audit.seal_wrong", **_place(organization, source, refused))
                 self._refused[organization, source] = max(row.source_id for row, _ in found if row.source is source)
 

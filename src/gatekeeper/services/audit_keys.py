@@ -1,7 +1,8 @@
 """Where does the secret come from that seals the audit trail? From a file that only its owner can read.
 
-The file holds one line: 32 bytes in hex or base64. Every process on a database takes the same; who has it can forge
-seals, and without it none of those that were made with it can be checked.
+Each line of the file holds 32 bytes in hex or base64: the first one seals, those below it sealed before and still
+verify. Every process on a database takes the same; who has it can forge seals, and without it none of those that were
+made with it can be checked.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.errors import GatekeeperError
 
 SECRET_BYTES = 32
-# The longest line that holds a secret, with room for what an editor puts around it.
-FILE_BYTES_MAX = 256
+# Room for some fifty keys.
+FILE_BYTES_MAX = 4096
 HEX = re.compile(rf"[0-9a-fA-F]{{{2 * SECRET_BYTES}}}")
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+MISSING = (
+    "there is no such file; take the one of the other processes on this database, or put a line of"
+    " `openssl rand -base64 32` there, with mode 0600"
+)
 
 
 class AuditKeyUnusable(GatekeeperError):
@@ -30,7 +35,7 @@ class AuditKeyUnusable(GatekeeperError):
 
 
 def load(path: Path | None, *, create: bool) -> AuditKey:
-    """Return the key in a file, which is made first where it is missing and `create` says so.
+    """Return the key in a file, with older ones, which is made first where it is missing and `create` says so.
 
     None: a key without a secret. Processes that make it at the same time end up with the same one.
     Raises `AuditKeyUnusable`.
@@ -40,9 +45,9 @@ def load(path: Path | None, *, create: bool) -> AuditKey:
     try:
         if create and not path.exists():
             _make(path)
-        return AuditKey(_decoded(_read(path)))
+        return _keys(_read(path))
     except FileNotFoundError as error:
-        raise AuditKeyUnusable(path=str(path), problem="there is no such file") from error
+        raise AuditKeyUnusable(path=str(path), problem=MISSING) from error
     except OSError as error:
         raise AuditKeyUnusable(path=str(path), problem=error.strerror or "it cannot be read") from error
     except ValueError as error:
@@ -86,16 +91,24 @@ def _read(path: Path) -> bytes:
         if found.st_mode & OTHERS:
             message = f"others than its owner may use it (mode {found.st_mode & 0o777:04o}); run `chmod 600`"
             raise ValueError(message)
-        return os.read(opened, FILE_BYTES_MAX)
+        return os.read(opened, FILE_BYTES_MAX + 1)
     finally:
         os.close(opened)
 
 
-def _decoded(line: bytes) -> bytes:
-    text = line.decode("ascii", "replace").strip()
-    if not text:
+def _keys(content: bytes) -> AuditKey:
+    if len(content) > FILE_BYTES_MAX:
+        message = f"it is longer than {FILE_BYTES_MAX} bytes"
+        raise ValueError(message)
+    lines = content.decode("ascii", "replace").split()
+    if not lines:
         message = "it is empty"
         raise ValueError(message)
+    first, *older = map(_decoded, lines)
+    return AuditKey(first, tuple(map(AuditKey, older)))
+
+
+def _decoded(text: str) -> bytes:
     if HEX.fullmatch(text):
         return bytes.fromhex(text)
     with suppress(binascii.Error, ValueError):
@@ -103,5 +116,5 @@ def _decoded(line: bytes) -> bytes:
         secret = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
         if len(secret) == SECRET_BYTES:
             return secret
-    message = f"it takes one line of {SECRET_BYTES} bytes in hex or base64"
+    message = f"it takes lines of {SECRET_BYTES} bytes in hex or base64"
     raise ValueError(message)

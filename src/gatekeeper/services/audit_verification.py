@@ -6,6 +6,8 @@ What one who can do anything with the database could do is found so:
 - A row that was removed is missed by its link; a link that was removed, by the sequence and by the next one.
 - A row that was put in among others has no link; one at the end has no right seal, unless it was made with the key.
 - Rows or links that changed places do not fit their links.
+- An entry that was sealed without the key, while we have one, is told, unless a head that was kept elsewhere vouches
+  for it: one that is in the chain, at its link or behind it.
 - A trail that was cut off, or made anew from some point on, is found by comparison with a head that was kept elsewhere.
 
 Denials from before there was a trail have no seal, and of them nothing can be told.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 
@@ -24,7 +26,7 @@ from gatekeeper.domain.errors import OrganizationNotFound
 from gatekeeper.domain.verification import Difference
 from gatekeeper.storage import audit_verification as storage
 from gatekeeper.storage import budgets, schema
-from gatekeeper.storage.audit_chain import Head
+from gatekeeper.storage.audit_chain import OCCURRED, Head
 from gatekeeper.storage.audit_verification import Link, SealedRow
 from gatekeeper.storage.books import database_now
 from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Connection
@@ -38,6 +40,9 @@ Progress = Callable[[str, int, int], None]
 # Links between two reports of progress.
 PROGRESS_STEP = 1000
 NO_HEAD = Head(0, b"")
+# How long a row may wait for its link.
+PENDING_MAX = timedelta(seconds=60)
+UNCHAINED_ADVICE = "let a server run for a while and verify again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +58,8 @@ class ChainHead:
 class AuditVerification:
     """What was found, and how much was looked at, at `checked_at` by the database's clock.
 
-    `pending` rows have a right seal and get their link soon; `older` denials were made before there was a trail.
-    `complete` is False where so much was found in one chain that not all of it is listed.
+    `pending` rows have a right seal and no link yet, which is a difference after a minute; `older` denials were made
+    before there was a trail. `complete` is False where so much was found in one chain that not all of it is listed.
     """
 
     checked_at: datetime
@@ -76,8 +81,8 @@ async def verify_trail(
 ) -> AuditVerification:
     """Verify all chains, or that of one organization, in one snapshot of the database and without a lock.
 
-    `kept` are heads from elsewhere, which must be in the chains. Raises `SchemaError`, `OrganizationNotFound`, or
-    psycopg.Error where the database is away.
+    `kept` are heads from elsewhere, which must be in the chains, and vouch for what was sealed without a key.
+    Raises `SchemaError`, `OrganizationNotFound`, or psycopg.Error where the database is away.
     """
     async with await psycopg.AsyncConnection.connect(
         database_url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="gatekeeper-verify"
@@ -92,6 +97,7 @@ async def _verify(
     connection: Connection, seals: Seals, organization: str | None, kept: Sequence[ChainHead], progress: Progress
 ) -> AuditVerification:
     checked_at = await database_now(connection)
+    due_before = (checked_at - PENDING_MAX).astimezone(UTC).isoformat(timespec="microseconds")
     heads = await storage.read_heads(connection)
     named = await _names(connection, organization, kept)
     total = sum(head.sequence for name, head in heads.items() if name in named)
@@ -100,7 +106,10 @@ async def _verify(
     done = 0
     for name in named:
         progress(name, done, total)
-        chain = _Chain(name, seals, [head for head in kept if head.organization == name])
+        own = [head for head in kept if head.organization == name]
+        there = await storage.read_links_at(connection, name, [head.sequence for head in own])
+        vouched = max((head.sequence for head in own if (head.sequence, head.link) in there), default=0)
+        chain = _Chain(name, seals, own, vouched, due_before)
         async for entry in storage.read_links(connection, name):
             chain.take(entry)
             done += 1
@@ -143,15 +152,19 @@ def _silent(_name: str, _done: int, _steps: int) -> None:
 
 @dataclass(slots=True)
 class _Chain:
-    """Goes along one chain, and keeps what is wrong with it. `last` is the last link's place, `previous` the link."""
+    """Goes along one chain, and keeps what is wrong with it. `last` is the last link's place, `previous` the link.
+
+    A kept head vouches for the links up to `vouched`; rows from before `due_before` should have a link.
+    """
 
     organization: str
     seals: Seals
     kept: Sequence[ChainHead]
+    vouched: int
+    due_before: str
     last: int = 0
     previous: bytes = b""
     pending: int = 0
-    keyed: bool = False
     complete: bool = True
     found: list[Difference] = field(default_factory=list)
 
@@ -167,18 +180,21 @@ class _Chain:
         if entry.row is None:
             self._tell(f"link {entry.sequence}: its {name} is gone")
             return
-        self._judge(f"link {entry.sequence}: {name}", entry.row)
+        self._judge(f"link {entry.sequence}: {name}", entry.row, vouched=entry.sequence <= self.vouched)
         if whole and entry.row.seal is not None and entry.link != _link(before, entry, entry.row.seal):
             self._tell(f"link {entry.sequence}: it does not fit the one before it and {name}", entry.row)
 
     def take_unchained(self, source: AuditSource, entry: storage.Unchained) -> None:
         """Judge a row that no link is about."""
         name = f"{source.lower()} {entry.source_id}"
-        fine = self._judge(name, entry.row)
+        fine = self._judge(name, entry.row, vouched=False)
         if entry.passed_by:
             self._tell(f"{name}: it was put in, for it has no link, and a later one has", entry.row)
         elif fine:
             self.pending += 1
+            since = entry.row.content[OCCURRED[source]] or ""
+            if since < self.due_before:
+                self._tell(f"{name}: not chained since {since}; {UNCHAINED_ADVICE}", entry.row)
 
     def end(self, head: Head) -> None:
         """Compare the last link with the head, and with heads that were kept elsewhere."""
@@ -196,11 +212,10 @@ class _Chain:
         if any(head.sequence == entry.sequence and head.link != entry.link for head in self.kept):
             self._tell(f"link {entry.sequence}: it is not the one that was kept elsewhere")
 
-    def _judge(self, place: str, row: SealedRow) -> bool:
+    def _judge(self, place: str, row: SealedRow, *, vouched: bool) -> bool:
         """Tell what is wrong with a seal; return whether nothing is."""
         state = self.seals.state(row.content, row.seal)
-        self.keyed = self.keyed or state is SealState.RIGHT
-        fine = state is SealState.RIGHT or (state is SealState.KEYLESS and not self.keyed)
+        fine = state is SealState.RIGHT or (state is SealState.KEYLESS and vouched)
         if not fine:
             self._tell(f"{place}: {_wrong(state, row.seal)}", row)
         return fine
@@ -228,7 +243,7 @@ def _wrong(state: SealState, seal: bytes | None) -> str:
         case SealState.MISSING:
             return "it has no seal, and an earlier one has"
         case SealState.KEYLESS:
-            return "it is sealed without the key, and an earlier one with it"
+            return "it is sealed without the key, and no head that was kept elsewhere vouches for it"
         case SealState.FOREIGN:
             return f"it is sealed with another key, {(seal or b'')[:KEY_ID_BYTES].hex()}"
         case _:

@@ -131,9 +131,12 @@ class Budgets:
         is_own = command.scope.kind is ScopeKind.ORGANIZATION
         if not (is_own or self._auto_provision):
             raise errors.OrganizationNotFound(organization=organization)
-        await storage.add_organization(connection, organization)
+        is_new = await storage.add_organization(connection, organization)
         found = await storage.lock_organization(connection, organization)
         assert found is not None
+        if not is_new:
+            # Somebody else has opened it meanwhile, on their terms.
+            return found
         budget = None if is_own and command.window is Window.MONTH else monthly_budget(self._monthly_budget)
         if budget is not None:
             await storage.write_budget(connection, organization, budget)

@@ -66,6 +66,7 @@ class Callers:
         # A digest is looked up as it is: to learn one bit by bit, by timing, opens nothing.
         self._entries: dict[bytes, Entry] = {}
         self._revision = 0
+        self._server_started_at: datetime | None = None
         self._forget_s = time.monotonic() + FORGET_EVERY_S
         # By the monotonic clock: when the read began that the knowledge is of, and when it is too old.
         self._known_s = self._stale_s = -inf
@@ -155,8 +156,10 @@ class Callers:
             began_s = time.monotonic()
             async with asyncio.timeout(GIVE_UP_S):
                 changes = await storage.read_changes(connection, revision, ended_too=ended_too)
-            if changes.revision < revision:
-                # Another past than ours: an older backup, or another server after a failover.
+            is_other = self._server_started_at not in {None, changes.server_started_at}
+            self._server_started_at = changes.server_started_at
+            if changes.revision < revision or is_other:
+                # It may have another past than ours: an older backup, or another server after a failover.
                 entries, revision, ended_too = {}, 0, False
                 continue
             for digest, token in changes.tokens:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import suppress
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 
-from gatekeeper.storage import grants, price_books, roles, schema
+from gatekeeper.domain.access import SYSTEM, Actor
+from gatekeeper.domain.audit import AuditAction, AuditEvent, AuditKey
+from gatekeeper.storage import audit, books, grants, price_books, roles, schema
 from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Connection, wrap_errors
 
 from .price_snapshot import snapshot, snapshot_version
@@ -27,9 +30,12 @@ async def is_ready(database_url: str) -> bool:
             return await price_books.find(connection, price_books.EVERYONE, snapshot_version()) is not None
 
 
-async def prepare(database_url: str, *, server_role: str | None = None) -> None:
+async def prepare(
+    database_url: str, *, server_role: str | None = None, actor: Actor = SYSTEM, key: AuditKey | None = None
+) -> None:
     """Bring the schema up to date, put the price book of this version in force, and let a role serve.
 
+    The audit trail keeps the new prices as set by `actor`, sealed with `key` (None: without a secret).
     Raises `RoleError` where the role cannot serve; nothing is changed then.
     """
     if server_role is not None:
@@ -39,9 +45,26 @@ async def prepare(database_url: str, *, server_role: str | None = None) -> None:
     with wrap_errors():
         connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True)
         async with connection:
-            await price_books.add(connection, price_books.EVERYONE, snapshot_version(), await document)
+            await _put_in_force(connection, await document, actor, key or AuditKey())
             if server_role is not None:
                 await grants.grant(connection, server_role)
+
+
+async def _put_in_force(connection: Connection, document: dict[str, Any], actor: Actor, key: AuditKey) -> None:
+    """Put a price book in force for everyone, and write down that it is."""
+    async with connection.transaction():
+        before = await price_books.newest_version(connection)
+        if not await price_books.add(connection, price_books.EVERYONE, snapshot_version(), document):
+            return
+        event = AuditEvent(
+            action=AuditAction.PRICE_SET,
+            actor=actor,
+            subject="prices for everyone",
+            occurred_at=await books.database_now(connection),
+            before=None if before is None else {"price_version": before},
+            after={"price_version": snapshot_version()},
+        )
+        await audit.write_event(connection, price_books.EVERYONE, event, key)
 
 
 async def _require_grantable(database_url: str, role: str) -> None:

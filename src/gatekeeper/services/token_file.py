@@ -17,7 +17,7 @@ FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 def write_secret(path: Path, secret: str) -> None:
     """Put a secret in a file of mode 0600, whatever is there; make its folder, with mode 0700, where it is missing.
 
-    A link at `path` is replaced, what it leads to stays. Raises `InvalidField` about `token_file`.
+    A link at `path` is replaced, what it leads to stays. Raises `InvalidField` about `operator_token_file`.
     """
     try:
         _make_folder(path.parent)
@@ -27,17 +27,19 @@ def write_secret(path: Path, secret: str) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise InvalidField(field="token_file", problem=f"{path} cannot be written: {error.strerror}") from error
+        raise InvalidField(
+            field="operator_token_file", problem=f"{path} cannot be written: {error.strerror}"
+        ) from error
 
 
 def read_secret(path: Path) -> str | None:
-    """Return what stands in such a file; None where there is none. Raises `InvalidField` about `token_file`."""
+    """Return what stands in such a file; None where there is none. Raises `InvalidField` about `operator_token_file`."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InvalidField(field="token_file", problem=f"{path} cannot be read: {error.strerror}") from error
+        raise InvalidField(field="operator_token_file", problem=f"{path} cannot be read: {error.strerror}") from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -47,7 +47,9 @@ async def create(pool: Pool, new: NewToken, actor: Actor, key: AuditKey) -> tupl
     secret = "" if new.identity else _new_secret()
     async with _changing(pool) as connection:
         tokens.check_expiry(new.expires_at, await database_now(connection))
-        if await storage.count(connection, new.organization) >= TOKENS_MAX:
+        # An operator is the way out where somebody else has used them up.
+        is_bound = actor.caller.role is not Role.OPERATOR
+        if is_bound and await storage.count(connection, new.organization) >= TOKENS_MAX:
             raise InvalidField(
                 field="organization", problem=f"has {TOKENS_MAX:,} tokens; revoke some, and wait 30 days"
             )
@@ -90,7 +92,7 @@ async def ensure_operator(
     """Make an operator's token unless one is in force, and put it in the file `path`, over whatever is there.
 
     The file comes before the row: what was written for nothing opens nothing. Of several processes, one makes it.
-    With `keeps_foreign`, a file that is not known to hold a token of this database stays.
+    With `keeps_foreign`, a file that is not known to hold an operator's token of this database stays.
     Raises `InvalidField` where the file cannot be written.
     """
     with wrap_errors():
@@ -112,8 +114,8 @@ async def _require_no_foreign(connection: Connection, path: Path) -> None:
     """Refuse to write over a token that may open another installation."""
     there = await asyncio.to_thread(read_secret, path)
     if there is not None and not await storage.is_known(connection, tokens.digest_of_secret(there)):
-        problem = f"{path} holds a token of another database; name another file with GATEKEEPER_TOKEN_FILE"
-        raise InvalidField(field="token_file", problem=problem)
+        problem = f"{path} holds a token of another database; name another file with GATEKEEPER_OPERATOR_TOKEN_FILE"
+        raise InvalidField(field="operator_token_file", problem=problem)
 
 
 @asynccontextmanager

@@ -85,9 +85,12 @@ async def probe(gate: Gate, pool: Pool, prices: Prices, *, served: Sequence[Pool
         with wrap_errors():
             async with pool.connection() as connection:
                 await connection.execute("SELECT 1")
-                if not gate.is_open:
-                    await _reopen(gate, served)
                 schema_known = await schema.current_revision(connection) == schema.REVISION
+                if not schema_known:
+                    # What a newer version keeps count of, this one would get wrong.
+                    gate.shut()
+                elif not gate.is_open:
+                    await _reopen(gate, served)
                 await prices.refresh(connection)
     except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer as it should
         log.warning("database.away", reason=type(error).__name__)

@@ -11,22 +11,27 @@ from gatekeeper.domain.audit import AuditSource, Content, first_link
 from . import audit, rows
 from .connections import Connection
 
-# Each of these statements goes by an index, also where a table was small when it was planned.
+# Each of these statements goes by an index, also where a table was small when it was planned or has no statistics.
 BY_INDEX = """
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;
-SET LOCAL enable_mergejoin = off; SET LOCAL enable_sort = off; SET LOCAL jit = off
+SET LOCAL enable_mergejoin = off; SET LOCAL enable_sort = off; SET LOCAL enable_material = off;
+SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off
 """
 
 # The newest row of each organization, where it is newer than the last one that is chained. Goes from organization to
 # organization by the primary key, and probes the ends of two indexes for each: it costs the same whatever the tables
 # hold. While nothing is chained, a newest denial without a seal tells that all are older than the trail.
-UNCHAINED = """
+NAMED = """
 WITH RECURSIVE named AS (
     SELECT (SELECT min(organization) FROM {table}) AS organization
     UNION ALL
     SELECT (SELECT min(t.organization) FROM {table} t WHERE t.organization > named.organization)
     FROM named WHERE named.organization IS NOT NULL
 )
+"""
+UNCHAINED = (
+    NAMED
+    + """
 SELECT named.organization, newest.id FROM named
 CROSS JOIN LATERAL (
     SELECT t.{id} AS id, t.seal FROM {table} t WHERE t.organization = named.organization ORDER BY t.{id} DESC LIMIT 1
@@ -36,6 +41,20 @@ CROSS JOIN LATERAL (
 ) AS chained
 WHERE newest.id > chained.id OR chained.id IS NULL AND newest.seal IS NOT NULL
 """
+)
+
+# The newest seal of a table, and its row's instant, found the same way.
+NEWEST_SEAL = (
+    NAMED
+    + """
+SELECT newest.instant, newest.seal FROM named
+CROSS JOIN LATERAL (
+    SELECT extract(epoch FROM t.{instant})::float8 AS instant, t.seal FROM {table} t
+    WHERE t.organization = named.organization ORDER BY t.{id} DESC LIMIT 1
+) AS newest
+WHERE newest.seal IS NOT NULL ORDER BY newest.instant DESC LIMIT 1
+"""
+)
 
 # Who may have taken a number in one of the tables and not committed it. An INSERT locks its table before it takes a
 # number, and keeps the lock until its transaction ends.
@@ -71,7 +90,8 @@ FROM json_to_recordset(%s) AS r(sequence bigint, source text, source_id bigint, 
 """
 MOVE_HEAD = "UPDATE audit_heads SET sequence = %s, link = %s WHERE organization = %s"
 
-_OCCURRED = {AuditSource.EVENT: "occurred_at", AuditSource.DENIAL: "denied_at"}
+# When a row was written, by its own account.
+OCCURRED = {AuditSource.EVENT: "occurred_at", AuditSource.DENIAL: "denied_at"}
 
 # The newest unchained row of each table, by organization.
 Ends = Mapping[AuditSource, int]
@@ -97,7 +117,7 @@ class Unchained:
     @property
     def order(self) -> tuple[str, AuditSource, int]:
         """Return what puts rows in the order of a chain."""
-        return self.content[_OCCURRED[self.source]] or "", self.source, self.source_id
+        return self.content[OCCURRED[self.source]] or "", self.source, self.source_id
 
 
 async def find_unchained(connection: Connection) -> dict[str, Ends]:
@@ -110,6 +130,17 @@ async def find_unchained(connection: Connection) -> dict[str, Ends]:
             for organization, newest in await cursor.fetchall():
                 found.setdefault(organization, {})[source] = newest
     return dict(found)
+
+
+async def newest_seal(connection: Connection) -> bytes | None:
+    """Return the seal of the newest row that has one, whosever it is."""
+    found: list[tuple[float, bytes]] = []
+    async with connection.transaction():
+        await connection.execute(BY_INDEX)
+        for source in AuditSource:
+            cursor = await connection.execute(_of(NEWEST_SEAL, source))
+            found += await cursor.fetchall()
+    return max(found)[1] if found else None
 
 
 async def writers(connection: Connection) -> set[str]:
@@ -165,5 +196,6 @@ def _of(statement: str, source: AuditSource) -> str:
         table=audit.TABLES[source],
         id=audit.IDS[source],
         source=source,
+        instant=OCCURRED[source],
         content=audit.content_columns(source, "t") if "{content}" in statement else "",
     )

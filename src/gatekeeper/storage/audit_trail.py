@@ -19,7 +19,7 @@ from .connections import Connection
 
 # A page of one table in the order of its newest-first index, behind a position in it, with links by the chain's index.
 PAGE = """
-SELECT t.{id}, t.{instant}, t.actor, t.actor_role, t.peer, c.sequence, c.link, {columns}
+SELECT t.{id}, t.{instant}, t.caller, t.actor, t.actor_role, t.peer, c.sequence, c.link, {columns}
 FROM {table} t LEFT JOIN LATERAL (
     SELECT sequence, link FROM audit_chain
     WHERE organization = t.organization AND source = {source} AND source_id = t.{id} OFFSET 0
@@ -31,6 +31,7 @@ BIGINT_MAX = 2**63 - 1
 
 # What a call was for, but for its task: that is a text of the caller's own.
 _FOR = tuple(name for name in rows.ATTRIBUTION_TYPES if name != "task")
+_ACTIONS = {action.value: action for action in AuditAction}
 _INSTANTS = {AuditSource.EVENT: "occurred_at", AuditSource.DENIAL: "denied_at"}
 _COLUMNS = {
     AuditSource.EVENT: ("action", "subject", "before", "after", "reason"),
@@ -62,14 +63,18 @@ class AuditFilters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """An event or denial as it was recorded, and its place in the chain (0 and no link until it is chained)."""
+    """An event or denial as it was recorded, and its place in the chain (0 and no link until it is chained).
+
+    Without an `action`, it is one that this version does not know.
+    """
 
     source: AuditSource
     source_id: int
     organization: str
     occurred_at: datetime
-    action: AuditAction
+    action: AuditAction | None
     actor: str
+    actor_token_id: str
     actor_role: str
     peer: str
     subject: str
@@ -136,7 +141,7 @@ def _bound(source: AuditSource, after: Position) -> int:
 
 
 def _entry(source: AuditSource, organization: str, row: Sequence[Any]) -> AuditEntry:
-    source_id, occurred_at, actor, actor_role, peer, sequence, link, *columns = row
+    source_id, occurred_at, caller, actor, actor_role, peer, sequence, link, *columns = row
     named = dict(zip(_COLUMNS[source], columns, strict=True))
     return AuditEntry(
         source=source,
@@ -144,6 +149,7 @@ def _entry(source: AuditSource, organization: str, row: Sequence[Any]) -> AuditE
         organization=organization,
         occurred_at=occurred_at,
         actor=actor,
+        actor_token_id=caller,
         actor_role=actor_role,
         peer=peer,
         sequence=sequence or 0,
@@ -154,7 +160,7 @@ def _entry(source: AuditSource, organization: str, row: Sequence[Any]) -> AuditE
 
 def _event(named: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "action": AuditAction(named["action"]),
+        "action": _ACTIONS.get(named["action"]),
         "subject": named["subject"],
         "before_json": named["before"] or "",
         "after_json": named["after"] or "",

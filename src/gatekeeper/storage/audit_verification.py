@@ -48,6 +48,8 @@ ORDER BY organization
 
 HEADS = "SELECT organization, sequence, link FROM audit_heads"
 
+LINKS_AT = "SELECT sequence, link FROM audit_chain WHERE organization = %s AND sequence = ANY(%s)"
+
 _ROWS = ", ".join(
     f"{table}.{audit.IDS[source]}, {table}.seal, {audit.content_columns(source, table)}"
     for source, table in ((AuditSource.EVENT, "e"), (AuditSource.DENIAL, "d"))
@@ -120,6 +122,12 @@ async def read_heads(connection: Connection) -> dict[str, Head]:
     """Return the heads of all chains."""
     cursor = await connection.execute(HEADS)
     return {row[0]: Head(row[1], row[2]) for row in await cursor.fetchall()}
+
+
+async def read_links_at(connection: Connection, organization: str, sequences: Sequence[int]) -> set[tuple[int, bytes]]:
+    """Return those of a chain's links that are there, with their places."""
+    cursor = await connection.execute(LINKS_AT, (organization, list(sequences)))
+    return {(row[0], row[1]) for row in await cursor.fetchall()}
 
 
 async def read_links(connection: Connection, organization: str) -> AsyncIterator[Link]:

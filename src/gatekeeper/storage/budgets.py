@@ -97,9 +97,9 @@ async def lock_organization(connection: Connection, organization: str) -> tuple[
     return (found[0][0], rows.organization(found[0][1:])) if found else None
 
 
-async def add_organization(connection: Connection, organization: str) -> None:
-    """Open an organization, unless it is open already."""
-    await connection.execute(OPEN_ORGANIZATION, (organization,))
+async def add_organization(connection: Connection, organization: str) -> bool:
+    """Open an organization, unless it is open already; return whether it was not."""
+    return bool((await connection.execute(OPEN_ORGANIZATION, (organization,))).rowcount)
 
 
 async def list_budgets(

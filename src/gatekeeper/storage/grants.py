@@ -89,16 +89,20 @@ SELECT r.rolsuper, r.rolname = session_user
 FROM pg_roles r WHERE r.rolname = %(role)s
 """
 
-# Reads what a role may do with our tables by any way: its own grants, those of roles it belongs to, and PUBLIC's.
-HELD = """
-SELECT t.name, p.privilege FROM unnest(%(tables)s::text[]) AS t(name)
+# Reads what roles may do with our tables: by their own grants, those that they inherit, and PUBLIC's.
+HELD_BY = """
+WITH r AS (SELECT oid FROM pg_roles WHERE {whose})
+SELECT t.name, p.privilege FROM r CROSS JOIN unnest(%(tables)s::text[]) AS t(name)
 CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p(privilege)
-WHERE has_table_privilege(%(role)s::name, t.name, p.privilege)
-UNION ALL
-SELECT t.name, 'UPDATE (' || a.attname || ')' FROM unnest(%(tables)s::text[]) AS t(name)
+WHERE has_table_privilege(r.oid, t.name, p.privilege)
+UNION
+SELECT t.name, 'UPDATE (' || a.attname || ')' FROM r CROSS JOIN unnest(%(tables)s::text[]) AS t(name)
 JOIN pg_attribute a ON a.attrelid = t.name::regclass AND a.attnum > 0 AND NOT a.attisdropped
-WHERE has_column_privilege(%(role)s::name, t.name, a.attname, 'UPDATE')
+WHERE has_column_privilege(r.oid, t.name, a.attname, 'UPDATE')
 """
+# What a role has as it is, and what it could have: SET ROLE makes it any role that it belongs to, inheriting or not.
+HELD = HELD_BY.format(whose="rolname = %(role)s")
+WITHIN_REACH = HELD_BY.format(whose="pg_has_role(%(role)s::name, oid, 'MEMBER')")
 
 # Reads which of our tables a role owns, or could by becoming the owner.
 OWNED = """
@@ -111,7 +115,11 @@ SUPERUSER = "is a superuser, or a member of one"
 WAYS_ROUND = f"""
 WITH r AS (
     SELECT bool_or(rolsuper) AS super, bool_or(rolcreaterole) AS createrole, bool_or(rolreplication) AS replication,
-        bool_or(rolbypassrls) AS bypassrls
+        bool_or(rolbypassrls) AS bypassrls,
+        bool_or(has_schema_privilege(
+            oid, (SELECT relnamespace FROM pg_class WHERE oid = 'organizations'::regclass), 'CREATE'
+        )) AS creates,
+        bool_or(has_parameter_privilege(oid, 'session_replication_role', 'SET')) AS switches
     FROM pg_roles WHERE pg_has_role(%(role)s::name, oid, 'MEMBER')
 )
 SELECT way.what FROM r
@@ -125,8 +133,8 @@ CROSS JOIN LATERAL (VALUES
     (r.bypassrls, 'bypasses row security'),
     (pg_has_role(%(role)s::name, d.datdba, 'MEMBER'), 'owns the database'),
     (pg_has_role(%(role)s::name, n.nspowner, 'MEMBER'), format('owns the schema %%I', n.nspname)),
-    (has_schema_privilege(%(role)s::name, n.oid, 'CREATE'), format('may create tables in the schema %%I', n.nspname)),
-    (has_parameter_privilege(%(role)s::name, 'session_replication_role', 'SET'), 'may switch triggers off'),
+    (r.creates, format('may create tables in the schema %%I', n.nspname)),
+    (r.switches, 'may switch triggers off'),
     (pg_has_role(%(role)s::name, 'pg_execute_server_program', 'MEMBER'), 'may start programs on the database server'),
     (pg_has_role(%(role)s::name, 'pg_write_server_files', 'MEMBER'), 'may write files on the database server')
 ) AS way(is_open, what)
@@ -189,8 +197,12 @@ async def _grants(connection: Connection, role: str) -> sql.Composed:
 
 
 async def privileges_of(connection: Connection, role: str) -> set[tuple[str, str]]:
-    """Return what a role may do with our tables, by any way: pairs of a table and a privilege."""
-    cursor = await connection.execute(HELD, {"role": role, "tables": await _tables(connection)})
+    """Return what a role may do with our tables without becoming another: pairs of a table and a privilege."""
+    return await _held(connection, HELD, role)
+
+
+async def _held(connection: Connection, query: str, role: str) -> set[tuple[str, str]]:
+    cursor = await connection.execute(query.encode(), {"role": role, "tables": await _tables(connection)})
     return {(table, privilege) for table, privilege in await cursor.fetchall()}
 
 
@@ -202,7 +214,7 @@ async def lacking(connection: Connection) -> list[str]:
 async def excessive(connection: Connection) -> list[str]:
     """Return what the connection's role may do and a server should not, in short sentences without a subject.
 
-    What counts is the role that logged in: it can become itself again.
+    What counts is the role that logged in, for it can become itself again, and every role that it belongs to.
     """
     role = await session_role(connection)
     asked = {"role": role, "tables": await _tables(connection)}
@@ -210,9 +222,8 @@ async def excessive(connection: Connection) -> list[str]:
     if SUPERUSER in ways:
         return [SUPERUSER]
     owned = {row[0] for row in await (await connection.execute(OWNED, asked)).fetchall()}
-    beyond = {
-        (table, privilege) for table, privilege in await privileges_of(connection, role) - WANTED if table not in owned
-    }
+    within_reach = await _held(connection, WITHIN_REACH, role)
+    beyond = {(table, privilege) for table, privilege in within_reach - WANTED if table not in owned}
     return [*ways, *([f"owns {_listed(owned)}"] if owned else []), *_sentences("has", beyond)]
 
 

@@ -39,10 +39,11 @@ async def find(connection: Connection, organization: str, version: str) -> dict[
     return dict(row[0]) if row else None
 
 
-async def add(connection: Connection, organization: str, version: str, document: dict[str, Any]) -> None:
-    """Keep a book; put it in force for the organization, or for everyone."""
-    await connection.execute(INSERT, (organization, version, Jsonb(document)))
+async def add(connection: Connection, organization: str, version: str, document: dict[str, Any]) -> bool:
+    """Keep a book; put it in force for the organization, or for everyone. Return whether it is new."""
+    added = await connection.execute(INSERT, (organization, version, Jsonb(document)))
     if organization != EVERYONE:
         await connection.execute(
             "UPDATE organizations SET price_version = %s WHERE organization = %s", (version, organization)
         )
+    return bool(added.rowcount)

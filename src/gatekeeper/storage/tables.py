@@ -65,7 +65,7 @@ def _attribution() -> list[Column[str]]:
 
 
 def _who() -> list[Column[str]]:
-    return [_text(name) for name in ("caller", "actor", "actor_role", "peer")]
+    return [Column(name, Text, nullable=False) for name in ("caller", "actor", "actor_role", "peer")]
 
 
 def _labels() -> Column[Any]:
@@ -153,7 +153,8 @@ reservations = Table(
     _instant("ended_at", nullable=True),
     _text("ended_by"),
     Column("owner", Text, nullable=False),
-    _text("caller"),
+    # Without a default: a server of before it was there fails here, and not in the count of open holds.
+    Column("caller", Text, nullable=False),
     Column("request_digest", LargeBinary, nullable=False),
     Column("commit_digest", LargeBinary, nullable=False, server_default=text("''")),
     _text("price_version"),
@@ -274,6 +275,7 @@ denials = Table(
     # Without a seal are only denials that are older than the audit trail.
     Column("seal", LargeBinary),
     PrimaryKeyConstraint("organization", "denial_id"),
+    CheckConstraint("octet_length(seal) = 36", name="seal_is_one"),
     CheckConstraint(
         "reason IN ('UNPRICED_MODEL', 'BUDGET_FROZEN', 'OUT_OF_BUDGET', 'HEADROOM_HELD')", name="reason_known"
     ),
@@ -371,6 +373,7 @@ audit_events = Table(
     _text("reason"),
     Column("seal", LargeBinary, nullable=False),
     PrimaryKeyConstraint("organization", "event_id"),
+    CheckConstraint("octet_length(seal) = 36", name="seal_is_one"),
     comment="Every change: who, from where, when, what before and after, why. An empty organization: the installation.",
 )
 Index("audit_events_newest_idx", audit_events.c.organization, audit_events.c.occurred_at, audit_events.c.event_id)

@@ -40,7 +40,7 @@ LAST_USE = """
 # lock. All of one snapshot: whatever has a revision up to the newest is in it, because revisions grow in the order of
 # commits. A first read leaves out what ended long ago; later ones must not, since it may be known as one in force.
 CHANGES = f"""
-SELECT clock_timestamp(), r.revision, t.digest, {COLUMNS}
+SELECT clock_timestamp(), pg_postmaster_start_time(), r.revision, t.digest, {COLUMNS}
 FROM token_revisions r LEFT JOIN LATERAL (
     SELECT * FROM tokens
     WHERE revision > %(since)s
@@ -128,9 +128,13 @@ class Position(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Tokens with their digests, in the order of their revisions; the newest revision, and the time of the read."""
+    """Tokens with their digests, in the order of their revisions; the newest revision, and the time of the read.
+
+    `server_started_at` tells one database server from another, and from itself after a restart.
+    """
 
     now: datetime
+    server_started_at: datetime
     revision: int
     tokens: list[tuple[bytes, Token]]
 
@@ -139,9 +143,9 @@ async def read_changes(connection: Connection, since: int, *, ended_too: bool) -
     """Return at most CHANGES_PAGE tokens of a higher revision than `since`."""
     parameters = {"since": since, "ended_too": ended_too, "kept": ENDED_KEPT, "limit": CHANGES_PAGE}
     found = await (await connection.execute(CHANGES, parameters)).fetchall()
-    now, revision, *_ = found[0]
-    tokens = [(digest, _token(columns)) for _, _, digest, *columns in found if digest is not None]
-    return Changes(now=now, revision=revision, tokens=tokens)
+    now, server_started_at, revision, *_ = found[0]
+    tokens = [(digest, _token(columns)) for _, _, _, digest, *columns in found if digest is not None]
+    return Changes(now=now, server_started_at=server_started_at, revision=revision, tokens=tokens)
 
 
 async def lock(connection: Connection) -> None:
@@ -217,8 +221,9 @@ async def is_operator_in_force(connection: Connection) -> bool:
 
 
 async def is_known(connection: Connection, digest: bytes) -> bool:
-    """Tell whether there is or was a token of this digest. Reads the whole table: asked for once, by `init`."""
-    return await (await connection.execute("SELECT FROM tokens WHERE digest = %s", (digest,))).fetchone() is not None
+    """Tell whether there is or was an operator's token of this digest, by the primary key's first column."""
+    sql = "SELECT FROM tokens WHERE organization = '' AND digest = %s"
+    return await (await connection.execute(sql, (digest,))).fetchone() is not None
 
 
 async def write_uses(connection: Connection, uses: Iterable[tuple[str, str, datetime]]) -> None:

@@ -26,15 +26,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gatekeeper/v1/audit.proto\x12\rgatekeeper.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x03\n\nAuditEvent\x12\x19\n\x08\x65vent_id\x18\x01 \x01(\tR\x07\x65ventId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12\x39\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teventTime\x12\x32\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x1a.gatekeeper.v1.AuditActionR\x06\x61\x63tion\x12\x14\n\x05\x61\x63tor\x18\x05 \x01(\tR\x05\x61\x63tor\x12\x1d\n\nactor_role\x18\x06 \x01(\tR\tactorRole\x12\x12\n\x04peer\x18\x07 \x01(\tR\x04peer\x12\x18\n\x07subject\x18\x08 \x01(\tR\x07subject\x12\x1f\n\x0b\x62\x65\x66ore_json\x18\t \x01(\tR\nbeforeJson\x12\x1d\n\nafter_json\x18\n \x01(\tR\tafterJson\x12\x16\n\x06reason\x18\x0b \x01(\tR\x06reason\x12\x1a\n\x08sequence\x18\x0c \x01(\x03R\x08sequence\x12\x12\n\x04link\x18\r \x01(\tR\x04link*\xf2\x02\n\x0b\x41uditAction\x12\x1c\n\x18\x41UDIT_ACTION_UNSPECIFIED\x10\x00\x12$\n AUDIT_ACTION_ORGANIZATION_OPENED\x10\x01\x12\x1f\n\x1b\x41UDIT_ACTION_POLICY_CHANGED\x10\x02\x12\x1b\n\x17\x41UDIT_ACTION_BUDGET_SET\x10\x03\x12\x1e\n\x1a\x41UDIT_ACTION_BUDGET_FROZEN\x10\x04\x12 \n\x1c\x41UDIT_ACTION_BUDGET_UNFROZEN\x10\x05\x12\x1a\n\x16\x41UDIT_ACTION_PRICE_SET\x10\x06\x12\x1e\n\x1a\x41UDIT_ACTION_TOKEN_CREATED\x10\x07\x12\x1e\n\x1a\x41UDIT_ACTION_TOKEN_REVOKED\x10\x08\x12%\n!AUDIT_ACTION_RESERVATION_RELEASED\x10\t\x12\x1c\n\x18\x41UDIT_ACTION_CALL_DENIED\x10\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gatekeeper/v1/audit.proto\x12\rgatekeeper.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x03\n\nAuditEvent\x12\x19\n\x08\x65vent_id\x18\x01 \x01(\tR\x07\x65ventId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12\x39\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teventTime\x12\x32\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x1a.gatekeeper.v1.AuditActionR\x06\x61\x63tion\x12\x14\n\x05\x61\x63tor\x18\x05 \x01(\tR\x05\x61\x63tor\x12\x1d\n\nactor_role\x18\x06 \x01(\tR\tactorRole\x12\x12\n\x04peer\x18\x07 \x01(\tR\x04peer\x12\x18\n\x07subject\x18\x08 \x01(\tR\x07subject\x12\x1f\n\x0b\x62\x65\x66ore_json\x18\t \x01(\tR\nbeforeJson\x12\x1d\n\nafter_json\x18\n \x01(\tR\tafterJson\x12\x16\n\x06reason\x18\x0b \x01(\tR\x06reason\x12\x1a\n\x08sequence\x18\x0c \x01(\x03R\x08sequence\x12\x12\n\x04link\x18\r \x01(\tR\x04link\x12$\n\x0e\x61\x63tor_token_id\x18\x0e \x01(\tR\x0c\x61\x63torTokenId*\xf2\x02\n\x0b\x41uditAction\x12\x1c\n\x18\x41UDIT_ACTION_UNSPECIFIED\x10\x00\x12$\n AUDIT_ACTION_ORGANIZATION_OPENED\x10\x01\x12\x1f\n\x1b\x41UDIT_ACTION_POLICY_CHANGED\x10\x02\x12\x1b\n\x17\x41UDIT_ACTION_BUDGET_SET\x10\x03\x12\x1e\n\x1a\x41UDIT_ACTION_BUDGET_FROZEN\x10\x04\x12 \n\x1c\x41UDIT_ACTION_BUDGET_UNFROZEN\x10\x05\x12\x1a\n\x16\x41UDIT_ACTION_PRICE_SET\x10\x06\x12\x1e\n\x1a\x41UDIT_ACTION_TOKEN_CREATED\x10\x07\x12\x1e\n\x1a\x41UDIT_ACTION_TOKEN_REVOKED\x10\x08\x12%\n!AUDIT_ACTION_RESERVATION_RELEASED\x10\t\x12\x1c\n\x18\x41UDIT_ACTION_CALL_DENIED\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gatekeeper_client.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDITACTION']._serialized_start=502
-  _globals['_AUDITACTION']._serialized_end=872
+  _globals['_AUDITACTION']._serialized_start=540
+  _globals['_AUDITACTION']._serialized_end=910
   _globals['_AUDITEVENT']._serialized_start=78
-  _globals['_AUDITEVENT']._serialized_end=499
+  _globals['_AUDITEVENT']._serialized_end=537
 # @@protoc_insertion_point(module_scope)

@@ -69,6 +69,7 @@ class AuditEvent(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
     LINK_FIELD_NUMBER: builtins.int
+    ACTOR_TOKEN_ID_FIELD_NUMBER: builtins.int
     event_id: builtins.str
     organization: builtins.str
     action: Global___AuditAction.ValueType
@@ -81,6 +82,7 @@ class AuditEvent(google.protobuf.message.Message):
     reason: builtins.str
     sequence: builtins.int
     link: builtins.str
+    actor_token_id: builtins.str
     @property
     def event_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -99,8 +101,9 @@ class AuditEvent(google.protobuf.message.Message):
         reason: builtins.str = ...,
         sequence: builtins.int = ...,
         link: builtins.str = ...,
+        actor_token_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["event_time", b"event_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["action", b"action", "actor", b"actor", "actor_role", b"actor_role", "after_json", b"after_json", "before_json", b"before_json", "event_id", b"event_id", "event_time", b"event_time", "link", b"link", "organization", b"organization", "peer", b"peer", "reason", b"reason", "sequence", b"sequence", "subject", b"subject"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "actor", b"actor", "actor_role", b"actor_role", "actor_token_id", b"actor_token_id", "after_json", b"after_json", "before_json", b"before_json", "event_id", b"event_id", "event_time", b"event_time", "link", b"link", "organization", b"organization", "peer", b"peer", "reason", b"reason", "sequence", b"sequence", "subject", b"subject"]) -> None: ...
 
 Global___AuditEvent: typing_extensions.TypeAlias = AuditEvent

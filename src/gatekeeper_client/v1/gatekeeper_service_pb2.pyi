@@ -215,15 +215,18 @@ class ReleaseRequest(google.protobuf.message.Message):
 
     RESERVATION_ID_FIELD_NUMBER: builtins.int
     ORGANIZATION_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
     reservation_id: builtins.str
     organization: builtins.str
+    reason: builtins.str
     def __init__(
         self,
         *,
         reservation_id: builtins.str = ...,
         organization: builtins.str = ...,
+        reason: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["organization", b"organization", "reservation_id", b"reservation_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization", "reason", b"reason", "reservation_id", b"reservation_id"]) -> None: ...
 
 Global___ReleaseRequest: typing_extensions.TypeAlias = ReleaseRequest
 

@@ -1,0 +1,69 @@
+"""Do the statements of the audit trail go by the right indexes, also where PostgreSQL knows nothing of its tables?"""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+import pytest
+
+from gatekeeper.domain.audit import AuditSource
+from gatekeeper.storage import audit, audit_chain, audit_verification
+
+ROWS = 5000
+# Uncommitted, so that nobody gathers statistics of it meanwhile.
+FILL = f"""
+SET LOCAL session_replication_role = replica;
+INSERT INTO audit_events (organization, action, occurred_at, caller, actor, actor_role, peer, subject, seal)
+SELECT 'acme', 'BUDGET_SET', now(), '', '', '', '', '', decode(repeat('00', 36), 'hex') FROM generate_series(1, {ROWS});
+INSERT INTO denials (organization, reservation_id, model, reason, requested, shortfall, denied_at, caller, actor,
+    actor_role, peer, seal)
+SELECT 'acme', 'r', '', 'UNPRICED_MODEL', 1, 1, now(), '', '', '', '', decode(repeat('00', 36), 'hex')
+FROM generate_series(1, {ROWS});
+INSERT INTO audit_chain
+SELECT 'acme', 2 * n + i, CASE i WHEN 0 THEN 'EVENT' ELSE 'DENIAL' END, n, sha256('') FROM generate_series(1, {ROWS}) n,
+    generate_series(0, 1) i;
+"""
+STATEMENTS = {
+    "links": audit_verification.LINKS.replace("%s", "'acme'"),
+    **{
+        f"{name} of {source.lower()}s": statement.format(
+            table=audit.TABLES[source],
+            id=audit.IDS[source],
+            source=source,
+            instant=audit_chain.OCCURRED[source],
+            content=audit.content_columns(source, "t"),
+        )
+        .replace("%(organization)s", "'acme'")
+        .replace("%(end)s", "100000")
+        .replace("%(behind)s", "0")
+        .replace("%(limit)s", "1000")
+        for name, statement in (
+            ("rows", audit_chain.ROWS),
+            ("newest", audit_chain.UNCHAINED),
+            ("seals", audit_chain.NEWEST_SEAL),
+            ("unchained", audit_verification.UNCHAINED),
+        )
+        for source in AuditSource
+    },
+}
+SLOW = re.compile(r"Materialize|Seq Scan|Hash Join|Merge Join|Bitmap|Gather")
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+@pytest.mark.parametrize("analyzed", ["never", "while empty", "full"])
+def test_plans(database_url: str, name: str, analyzed: str) -> None:
+    """Nothing is read but by primary keys and the index of the chain's rows, whatever is known of the tables."""
+    with psycopg.connect(database_url) as connection:
+        if analyzed == "while empty":
+            connection.execute("ANALYZE audit_events, denials, audit_chain")
+        connection.execute(FILL.encode())
+        if analyzed == "full":
+            connection.execute("ANALYZE audit_events, denials, audit_chain")
+        connection.execute(audit_verification.BEGIN.partition(";")[2].encode())
+        lines = connection.execute(f"EXPLAIN (ANALYZE, COSTS off, TIMING off, BUFFERS off) {STATEMENTS[name]}".encode()).fetchall()
+        connection.rollback()
+    plan = "\n".join(line for (line,) in lines)
+    assert not SLOW.search(plan), plan
+    removed = [int(count) for count in re.findall(r"Rows Removed by (?:Join )?Filter: (\d+)", plan)]
+    assert max(removed, default=0) <= ROWS, plan
