@@ -161,7 +161,7 @@ def test_missing_key(database_url: str, tmp_path: Path) -> None:
     path = tmp_path / "none"
     on = {"GATEKEEPER_AUDIT_KEY_FILE": str(path)}
     for arguments in (
-        ("serve", "--listen", "127.0.0.1:0", "--insecure"),
+        ("serve", "--listen", "127.0.0.1:0"),
         ("token", "create", "ada", "--role", "operator"),
         ("verify", "--audit"),
     ):

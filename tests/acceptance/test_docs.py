@@ -76,7 +76,8 @@ def reader(start_server: ServerFactory, database_url: str, tmp_path: Path) -> Re
 
 def is_installed(command: str) -> bool:
     """Tell whether a command's program is there."""
-    program = next(word for word in shlex.split(command) if not re.match("[A-Z_]+=", word))
+    words = shlex.split(re.sub(r"\$\(.*?\)", "", command))
+    program = next(word for word in words if not re.match("[A-Z_]+=", word))
     return shutil.which(program, path=f"{BIN}:{os.environ['PATH']}") is not None
 
 
@@ -96,11 +97,15 @@ def is_doctor_at_odds(command: str, finished: subprocess.CompletedProcess[str]) 
 
 
 def test_the_reserve_of_the_readme_works_by_reflection(reader: Reader) -> None:
-    """A gRPC client without the protos can make the call that the README shows, with its token."""
-    (call,) = [command for command in commands("README.md") if command.startswith("grpcurl")]
-    flags = call.removeprefix("grpcurl -plaintext ").partition(f" {DEFAULT_TARGET}")[0]
+    """A gRPC client without the protos can make the call that the README shows, with its token in the environment."""
+    (call,) = [command for command in commands("README.md") if " grpcurl " in command]
+    token, _, rest = call.partition(" grpcurl -plaintext -expand-headers ")
+    header = "'authorization: Bearer ${TOKEN}'"
+    assert header in rest
+    # What grpcurl puts into headers itself, the shell has to here.
+    flags = rest.partition(f" {DEFAULT_TARGET}")[0].replace(header, header.replace("'", '"'))
     url = f"http://{reader.server.address}/gatekeeper.v1.GatekeeperService/Reserve"
-    finished = reader.runs(f"buf curl --protocol grpc --http2-prior-knowledge {flags} {url}")
+    finished = reader.runs(f"{token}; buf curl --protocol grpc --http2-prior-knowledge {flags} {url}")
     assert finished.returncode == 0, finished.stderr
     assert "RESERVATION_STATE_HELD" in finished.stdout
 

@@ -68,6 +68,18 @@ def test_reflection_describes_every_rpc(wire: Wire, service: str) -> None:
         assert rpc.output_type == f".gatekeeper.v1.{rpc.name}Response"
 
 
+@pytest.mark.parametrize("rpc", [f"{service}.{name}" for service, names in RPCS.items() for name in names])
+def test_reflection_finds_every_rpc(wire: Wire, rpc: str) -> None:
+    """By its full name comes the file that declares it; an RPC that there is not is NOT_FOUND."""
+    answer = reflect(wire, file_containing_symbol=rpc).file_descriptor_response
+    files = [FileDescriptorProto.FromString(serialized) for serialized in answer.file_descriptor_proto]
+    declared = {f"{file.package}.{each.name}.{m.name}" for file in files for each in file.service for m in each.method}
+    assert rpc in declared
+    for missing in (f"{rpc}s", f"{rpc}.x", f".{rpc}"):
+        error = reflect(wire, file_containing_symbol=missing).error_response
+        assert error.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
 @pytest.mark.parametrize("symbol", ["gatekeeper.v1.Money", "google.type.Money", "gatekeeper.v1.ErrorReason"])
 def test_reflection_describes_what_they_use(wire: Wire, symbol: str) -> None:
     """The messages of requests are described too; what there is not is said to be unknown."""

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from gatekeeper.domain.access import Role
 from gatekeeper.rpc.shares import UNDER_WAY_MAX, WAITING_MAX
 from gatekeeper_client.money import to_money
+from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
 from tests.conftest import ServerFactory
@@ -71,14 +72,16 @@ def answered(secured: Secured, organization: str, agent: str, viewer: str) -> No
 
 
 def test_a_flood_of_changes(secured: Secured) -> None:
-    """Others reserve, read and change; reads of the organization itself go on."""
+    """Others reserve, read and change; reads of the organization itself go on, and an operator ends the token."""
     loud = secured.token(Role.ADMIN, LOUD)
+    ((name,),) = secured.wire.sql("SELECT name FROM tokens WHERE organization = %s", LOUD)
     reader = secured.token(Role.VIEWER, LOUD)
     agent, viewer, admin = (secured.token(role, CALM) for role in (Role.AGENT, Role.VIEWER, Role.ADMIN))
     with secured.wire.locked(LOUD), flooded(secured, "SetCap", cap(LOUD), loud):
         answered(secured, CALM, agent, viewer)
         secured.call("SetCap", cap(CALM), admin)
         secured.call("GetStatus", pb.GetStatusRequest(organization=LOUD), reader)
+        secured.call("RevokeToken", admin_pb.RevokeTokenRequest(organization=LOUD, token=name), secured.operator)
 
 
 def test_a_flood_of_reads(secured: Secured) -> None:

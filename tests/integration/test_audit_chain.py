@@ -363,6 +363,7 @@ def test_another_key_at_start(database_url: str, source: str, known: str) -> Non
     async def work() -> None:
         async with connected(database_url) as connection, pooled(database_url) as pool:
             await warn_of_other_key(pool, ours)
+            await open_organizations(connection, "acme", "zeta")
             for name in ("acme", "zeta"):
                 await audit.write_event(connection, name, event(1), other)
                 await deny(connection, name, [denial(1)], other)

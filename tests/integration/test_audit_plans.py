@@ -12,18 +12,20 @@ from gatekeeper.storage import audit, audit_chain, audit_verification
 
 ROWS = 5000
 # Uncommitted, so that nobody gathers statistics of it meanwhile.
-FILL = f"""
+FILL = """
 SET LOCAL session_replication_role = replica;
 INSERT INTO audit_events (organization, action, occurred_at, caller, actor, actor_role, peer, subject, seal)
-SELECT 'acme', 'BUDGET_SET', now(), '', '', '', '', '', decode(repeat('00', 36), 'hex') FROM generate_series(1, {ROWS});
+SELECT {name}, 'BUDGET_SET', now(), '', '', '', '', '', decode(repeat('00', 36), 'hex')
+FROM generate_series(1, {rows}) n;
 INSERT INTO denials (organization, reservation_id, model, reason, requested, shortfall, denied_at, caller, actor,
     actor_role, peer, seal)
-SELECT 'acme', 'r', '', 'UNPRICED_MODEL', 1, 1, now(), '', '', '', '', decode(repeat('00', 36), 'hex')
-FROM generate_series(1, {ROWS});
+SELECT {name}, 'r', '', 'UNPRICED_MODEL', 1, 1, now(), '', '', '', '', decode(repeat('00', 36), 'hex')
+FROM generate_series(1, {rows}) n;
 INSERT INTO audit_chain
-SELECT 'acme', 2 * n + i, CASE i WHEN 0 THEN 'EVENT' ELSE 'DENIAL' END, n, sha256('') FROM generate_series(1, {ROWS}) n,
-    generate_series(0, 1) i;
+SELECT {name}, 2 * n + i, CASE i WHEN 0 THEN 'EVENT' ELSE 'DENIAL' END, n, sha256('')
+FROM generate_series(1, {rows}) n, generate_series(0, 1) i;
 """
+ANALYZE = "ANALYZE audit_events, denials, audit_chain"
 STATEMENTS = {
     "links": audit_verification.LINKS.replace("%s", "'acme'"),
     **{
@@ -51,15 +53,17 @@ SLOW = re.compile(r"Materialize|Seq Scan|Hash Join|Merge Join|Bitmap|Gather")
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-@pytest.mark.parametrize("analyzed", ["never", "while empty", "full"])
+@pytest.mark.parametrize("analyzed", ["never", "while empty", "before ours", "full"])
 def test_plans(database_url: str, name: str, analyzed: str) -> None:
     """Nothing is read but by primary keys and the index of the chain's rows, whatever is known of the tables."""
     with psycopg.connect(database_url) as connection:
-        if analyzed == "while empty":
-            connection.execute("ANALYZE audit_events, denials, audit_chain")
-        connection.execute(FILL.encode())
+        if analyzed == "before ours":
+            connection.execute(FILL.format(name="'other ' || n", rows=ROWS).encode())
+        if analyzed in {"while empty", "before ours"}:
+            connection.execute(ANALYZE)
+        connection.execute(FILL.format(name="'acme'", rows=ROWS).encode())
         if analyzed == "full":
-            connection.execute("ANALYZE audit_events, denials, audit_chain")
+            connection.execute(ANALYZE)
         connection.execute(audit_verification.BEGIN.partition(";")[2].encode())
         lines = connection.execute(f"EXPLAIN (ANALYZE, COSTS off, TIMING off, BUFFERS off) {STATEMENTS[name]}".encode()).fetchall()
         connection.rollback()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -75,6 +76,43 @@ def inner() -> Iterator[Inner]:
     """Return what a relay may have behind it. Folders of pytest's own can have names too long for a socket."""
     with tempfile.TemporaryDirectory(prefix="gk-") as folder:
         yield Inner(Path(folder))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_names_cannot_be_guessed(inner: Inner, loop: str) -> None:
+    """No part of a name but the user comes again, so that nobody can take those to come."""
+
+    async def test() -> None:
+        async with inner.relayed():
+            names = [(await inner.connect())[2] for _ in range(3)]
+            given = [re.fullmatch(r"unix-abstract:gatekeeper\.([0-9a-f]{32})\.uid=\d+", name) for name in names]
+            assert len({match[1] for match in given if match}) == 3
+            inner.sockets.pop_all().close()
+
+    run(test(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_name_that_is_taken(inner: Inner, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one is tried, once; the client notices nothing of the first, and is let go after the second."""
+    parts = iter([inner.path.parent.name, "free", *[inner.path.parent.name] * 2])
+    monkeypatch.setattr(relay.secrets, "token_hex", lambda _size: next(parts))
+    taken = inner.sockets.enter_context(socket.socket(socket.AF_UNIX))
+    taken.bind(f"\0gatekeeper.{inner.path.parent.name}.uid={os.getuid()}")
+
+    async def test() -> None:
+        async with inner.relayed():
+            client, server, name = await inner.connect()
+            assert name == f"unix-abstract:gatekeeper.free.uid={os.getuid()}"
+            await send(client, b"hello")
+            assert await read(server) == b"hello"
+            with socket.socket(socket.AF_UNIX) as unlucky:
+                unlucky.connect(str(inner.outer))
+                assert await read(unlucky) == b""
+            client.close()
+
+    run(test(), loop)
+    assert list(parts) == []
 
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")

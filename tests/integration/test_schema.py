@@ -23,7 +23,10 @@ from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper.services import setup
 from gatekeeper.storage import schema
 from gatekeeper.storage.tables import metadata
-from tests.conftest import server_environment, url_of
+from gatekeeper_client import Client, Unavailable
+from tests.conftest import ServerFactory, server_environment, url_of
+
+PATIENCE_S = 20
 
 
 @pytest.fixture

@@ -131,6 +131,29 @@ def test_whatever_a_role_has_beyond_that_is_found(role: Role, statements: Sequen
     )
 
 
+@pytest.mark.parametrize(
+    ("granted", "excess"),
+    [
+        ("GRANT DELETE ON executions TO {role}", "has DELETE on executions"),
+        ("GRANT UPDATE (seal) ON denials TO {role}", "has UPDATE on denials"),
+        ("GRANT CREATE ON SCHEMA public TO {role}", "may create tables in the schema public"),
+        ("GRANT SET ON PARAMETER session_replication_role TO {role}", "may switch triggers off"),
+    ],
+)
+def test_what_a_role_could_have_by_becoming_another(role: Role, granted: str, excess: str) -> None:
+    """What SET ROLE gives is found, at any distance; what a server needs it must have as it is."""
+    migrate(role)
+    name = sql.Identifier(role.name).as_string()
+    with made(role.database_url, "far", "NOLOGIN") as far, made(role.database_url, "near", "NOLOGIN NOINHERIT") as near:
+        role.sql("ALTER ROLE {role} NOINHERIT")
+        far.sql(granted, "GRANT INSERT ON open_holds TO {role}", f"GRANT {{role}} TO {near.name}")
+        near.sql(f"GRANT {{role}} TO {name}")
+        role.sql("REVOKE INSERT ON open_holds FROM {role}")
+        assert role.excessive() == [excess]
+        assert role.lacking() == ["lacks INSERT on open_holds"]
+        far.sql("REVOKE SET ON PARAMETER session_replication_role FROM {role}")
+
+
 def test_the_members_of_an_owner_could_become_it(database_url: str, role: Role) -> None:
     """A role that belongs to the owner's counts as the owner, inheriting or not."""
     migrate(role)

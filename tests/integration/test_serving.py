@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import stat
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from gatekeeper.cli.descriptors import descriptors_wanted
+from gatekeeper.settings import load_settings
 from gatekeeper_client import Client
 from gatekeeper_client.channel import tls_for
 from tests.conftest import Server, ServerFactory, server_environment
@@ -114,6 +117,49 @@ def test_refusals(tmp_path: Path, database_url: str) -> None:
     assert said.startswith("gatekeeper: Cannot listen on 0.0.0.0:0: without TLS, tokens can be read")
     said = refusal(tmp_path, *on_database, "--listen", "127.0.0.1:0", "--tls-key", "k")
     assert said == "gatekeeper: Cannot listen on 127.0.0.1:0: TLS takes both --tls-certificate and --tls-key."
+
+
+def limit(pid: int) -> tuple[str, str]:
+    """Return how many descriptors a process may have, and how many it may allow itself."""
+    (line,) = [line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith("Max open")]
+    soft, hard = line.split()[3:5]
+    return soft, hard
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+def test_descriptors(start_server: ServerFactory, database_url: str, tmp_path: Path) -> None:
+    """A server allows itself as many as it may, and warns if connections could need more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        server = start_server(database_url=database_url, GATEKEEPER_CONNECTIONS_MAX="100")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert limit(server.process.pid) == (str(hard), str(hard))
+    assert "serve.descriptors_few" not in (tmp_path / "server-0.log").read_text()
+    finished = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -n 700 && exec "$0" "$@"', sys.executable, "-m", "gatekeeper", "serve"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=server_environment(
+            tmp_path,
+            GATEKEEPER_DATABASE_URL=database_url,
+            GATEKEEPER_CONNECTIONS_MAX="600",
+            GATEKEEPER_LISTEN="0.0.0.0:0",
+        ),
+        check=False,
+    )
+    (line,) = [line for line in finished.stderr.splitlines() if "serve.descriptors_few" in line]
+    warning = json.loads(line)
+    assert (warning["level"], warning["allowed"], warning["wanted"]) == ("warning", 700, 800)
+
+
+def test_descriptors_of_a_relay() -> None:
+    """A Unix socket that tells who calls takes three for each connection, every other address one."""
+    given: dict[str, Any] = {"connections_max": 10, "listen": ("127.0.0.1:0", "unix:/s")}
+    assert descriptors_wanted(load_settings(**given)) == 220
+    assert descriptors_wanted(load_settings(**given, unix_peers=True)) == 240
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,30 @@ def test_the_operators_token() -> None:
     assert text.startswith("gatekeeper serves on 127.0.0.1:50051\n")
     assert "  token       an operator's is in /srv/my gatekeeper/operator.token\n" in text
     assert "--amount 0.10 --token-file '/srv/my gatekeeper/operator.token'\n" in text
-    assert "grpcurl -plaintext -H \"authorization: Bearer $(cat '/srv/my gatekeeper/operator.token')\" -d" in text
+    called = "TOKEN=$(cat '/srv/my gatekeeper/operator.token') grpcurl -plaintext -expand-headers"
+    assert f"{called} -H 'authorization: Bearer ${{TOKEN}}' -d" in text
+
+
+def test_the_token_is_no_argument(tmp_path: Path) -> None:
+    """Pasted into a shell, the command gives the token by the environment: arguments are shown to every user."""
+    (tmp_path / "my token").write_text("gk_hush")
+    (tmp_path / "grpcurl").write_text('#!/bin/sh\necho "$TOKEN"\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "grpcurl").chmod(0o700)
+    text = printed(token_file=tmp_path / "my token")
+    command = text[text.index("TOKEN=") :].partition("\n  stop")[0]
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    told = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=True)
+    token, *arguments = told.stdout.splitlines()
+    assert token == "gk_hush"
+    assert "authorization: Bearer ${TOKEN}" in arguments
+    assert "gk_hush" not in arguments
 
 
 def test_tokens_that_are_elsewhere() -> None:
     """Without such a file it is said how one comes to a token."""
     text = printed()
     assert "token create` makes one" in text
-    assert '-H "authorization: Bearer TOKEN"' in text
+    assert "TOKEN=$(cat TOKEN_FILE) grpcurl" in text
 
 
 def test_a_server_that_asks_nobody() -> None:

@@ -74,18 +74,16 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         """Begin as NOT_SERVING."""
         self.watches = Streams(WATCHES_MAX)
         self._services = frozenset(services)
-        self._status = NOT_SERVING
+        self._status: int = NOT_SERVING
         self._changed = asyncio.Event()
 
-    def tell(self, status: Status) -> None:
+    def tell(self, status: int) -> None:
         """Tell a status from now on."""
         self._status = status
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def Check(
-        self, request: health_pb2.HealthCheckRequest, context: Context
-    ) -> health_pb2.HealthCheckResponse:
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
         """Tell the status; NOT_FOUND for a service that there is not."""
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND)
