@@ -15,7 +15,7 @@ from gatekeeper.services import audit_keys
 from gatekeeper.storage import audit
 from gatekeeper_client import Client
 from tests.acceptance.commands import Done, failed, refused, run
-from tests.conftest import Server, ServerFactory
+from tests.conftest import Server, ServerFactory, served_url
 from tests.contract.wire import until
 from tests.integration.trails import KEYLESS, chain_all, connected, event
 
@@ -143,7 +143,7 @@ def test_wrong_heads(arguments: tuple[str, ...]) -> None:
 
 
 def test_key(start_server: ServerFactory, database_url: str, tmp_path: Path) -> None:
-    """With a key, seals cannot be checked without it, and a key that others can read is refused."""
+    """With a key, seals cannot be checked without it, servers without it say so, and it is for its owner alone."""
     path = tmp_path / "audit.key"
     audit_keys.load(path, create=True)
     make_trail(start_server(database_url=database_url, GATEKEEPER_AUDIT_KEY_FILE=str(path)))
@@ -151,6 +151,9 @@ def test_key(start_server: ServerFactory, database_url: str, tmp_path: Path) -> 
     passed = run(*on, GATEKEEPER_AUDIT_KEY_FILE=str(path))
     assert (passed.code, passed.err) == (0, "")
     assert "sealed with another key" in run(*on).out
+    assert "audit.key_differs" not in (tmp_path / "server-0.log").read_text()
+    start_server(database_url=database_url)
+    assert "audit.key_differs" in (tmp_path / "server-1.log").read_text()
     path.chmod(0o644)
     assert "chmod 600" in failed(run(*on, GATEKEEPER_AUDIT_KEY_FILE=str(path)))
     assert "no such file" in failed(run(*on, GATEKEEPER_AUDIT_KEY_FILE=str(tmp_path / "none")))
@@ -165,7 +168,7 @@ def test_missing_key(database_url: str, tmp_path: Path) -> None:
         ("token", "create", "ada", "--role", "operator"),
         ("verify", "--audit"),
     ):
-        told = failed(run(*arguments, "--database-url", database_url, **on))
+        told = failed(run(*arguments, "--database-url", served_url(database_url), **on))
         assert str(path) in told
         assert "openssl rand -base64 32" in told
     assert not path.exists()

@@ -25,7 +25,7 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 # What is tried elsewhere: starting servers (every test does), and make targets (CI calls them).
 ELSEWHERE = ("make ", "gatekeeper serve")
 # Names in the environment that are no settings of the server.
-OF_CLIENTS = ("GATEKEEPER_TOKEN",)
+OF_CLIENTS = ("GATEKEEPER_TOKEN", "GATEKEEPER_TOKEN_FILE")
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -26,8 +26,8 @@ from .secured import Secured
 from .wire import TIMEOUT_S, Wire, until
 
 LOUD, CALM = "loud", "calm"
-FLOOD = 200
-REFUSED = FLOOD - UNDER_WAY_MAX - WAITING_MAX
+REFUSED = 100
+FLOOD = UNDER_WAY_MAX + WAITING_MAX + REFUSED
 FULL = (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 0.1)
 
 

@@ -64,8 +64,9 @@ CONNECTED = (
 ROWS = """
 INSERT INTO executions (organization, reservation_id, kind, day, month, committed_at, cost, reserved_amount, outcome)
 VALUES ('acme', 'r', 'COMMIT', '2026-11-20', '2026-11', now(), 1, 1, 'SUCCEEDED');
-INSERT INTO denials (organization, reservation_id, reason, requested, shortfall, denied_at, seal)
-VALUES ('acme', 'r', 'OUT_OF_BUDGET', 1, 1, now(), '');
+INSERT INTO denials
+    (organization, reservation_id, reason, requested, shortfall, denied_at, caller, actor, actor_role, peer, seal)
+VALUES ('acme', 'r', 'OUT_OF_BUDGET', 1, 1, now(), '', '', '', '', '');
 INSERT INTO audit_events (organization, action, occurred_at, subject, seal)
 VALUES ('acme', 'BUDGET_SET', now(), 'budget', '');
 INSERT INTO audit_chain (organization, sequence, source, source_id, link)

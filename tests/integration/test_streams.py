@@ -58,8 +58,8 @@ def reflect(channel: grpc.aio.Channel, _service: str = "") -> Any:
         yield ServerReflectionRequest(list_services="")
         await asyncio.sleep(TIMEOUT_S)
 
-    stub: Any = ServerReflectionStub(channel)
-    return stub.ServerReflectionInfo(requests(), timeout=TIMEOUT_S)
+    make: Any = ServerReflectionStub
+    return make(channel).ServerReflectionInfo(requests(), timeout=TIMEOUT_S)
 
 
 KINDS = pytest.mark.parametrize(("opened", "most"), [(watch, WATCHES_MAX), (reflect, REFLECTIONS_MAX)])
@@ -121,7 +121,7 @@ def test_a_watch_tells_each_change() -> None:
             assert (await ours.read()).status == SERVING
             for fit in (True, False, False, True):
                 await health.report({"database": fit})
-            while not len(health.servicer.watches) == 2:
+            while len(health.servicer.watches) != 2:
                 await asyncio.sleep(0)
             await health.report({"database": False})
             assert (await ours.read()).status == NOT_SERVING

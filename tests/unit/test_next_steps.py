@@ -45,8 +45,8 @@ def test_the_token_is_no_argument(tmp_path: Path) -> None:
     command = text[text.index("TOKEN=") :].partition("\n  stop")[0]
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     told = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=True)
-    token, *arguments = told.stdout.splitlines()
-    assert token == "gk_hush"
+    environment_has, *arguments = told.stdout.splitlines()
+    assert environment_has == "gk_hush"
     assert "authorization: Bearer ${TOKEN}" in arguments
     assert "gk_hush" not in arguments
 

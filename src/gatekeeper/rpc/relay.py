@@ -8,11 +8,8 @@ name any more, so that nobody else gets there. The connection's own end has a na
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import secrets
 import socket
-import struct
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -24,16 +21,14 @@ import grpc
 import structlog
 
 from .peers import Peers
+from .relay_names import bind, uid_of
 
 log = structlog.get_logger(__name__)
 
-CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 # What the kernel says of a user that this process's user namespace does not know. It may be anybody.
 OVERFLOW_UID = Path("/proc/sys/kernel/overflowuid")
 # How long a client may take to read what was left for it when gRPC ended the connection.
 LINGER_S = 5.0
-# Every user of the machine sees which names there are, and could take those to come if they were to be guessed.
-NAME_BYTES = 16
 
 
 def is_possible() -> bool:
@@ -112,7 +107,7 @@ class Relay:
         peer = ""
         try:
             inner.setblocking(False)
-            peer = f"unix-abstract:{_bind(inner, uid)}"
+            peer = f"unix-abstract:{bind(inner, uid)}"
             if uid != self._unknown:
                 self._peers.add(peer, uid)
             inner.connect(self._inner)
@@ -188,7 +183,7 @@ class Client(End):
         if not self._relay.has_room_for(self):
             self.transport.abort()
             return
-        uid = _uid(transport.get_extra_info("socket"))
+        uid = uid_of(transport.get_extra_info("socket"))
         self._connecting = asyncio.get_running_loop().create_task(self._relay.connect(self, uid))
 
     def join(self, other: End) -> None:
@@ -233,25 +228,3 @@ class Inside(End):
         """Vouch for nobody any more."""
         self._peers.remove(self._peer)
         super().connection_lost(exc)
-
-
-def _bind(end: socket.socket, uid: int) -> str:
-    """Give a socket a name that tells who it is for; return the name."""
-    try:
-        return _bind_once(end, uid)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        return _bind_once(end, uid)
-
-
-def _bind_once(end: socket.socket, uid: int) -> str:
-    name = f"gatekeeper.{secrets.token_hex(NAME_BYTES)}.uid={uid}"
-    end.bind(f"\0{name}")
-    return name
-
-
-def _uid(connection: socket.socket) -> int:
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    _pid, uid, _gid = CREDENTIALS.unpack(credentials)
-    return int(uid)

@@ -21,8 +21,8 @@ CHANGES = frozenset({"SetCap", "SetPrice", "CreateToken", "RevokeToken"})
 
 # Half of either pool's connections: what hangs for one organization leaves as many to the others.
 UNDER_WAY_MAX = 2
-# A dashboard that asks for all it shows at once is served; more is a loop gone wild, and is told so at once.
-WAITING_MAX = 64
+# A fleet of agents that all ask at once how the budgets stand is served, within a second; more is told to come back.
+WAITING_MAX = 512
 
 
 class Party(NamedTuple):

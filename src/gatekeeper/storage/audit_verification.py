@@ -55,30 +55,35 @@ _ROWS = ", ".join(
     for source, table in ((AuditSource.EVENT, "e"), (AuditSource.DENIAL, "d"))
 )
 
-# A chain in its order, each link with its row, by primary keys. OFFSET keeps the planner from reading all of an
-# organization's rows for each link, which looks as good to it while it takes the organization for a small one.
+# A chain in its order, each link with its row, by primary keys. Asked with an equality, the planner may as well read all
+# of an organization's rows by another index for each link, while it takes the organization for a small one; only the
+# primary key has them in this order.
 LINKS = f"""
 SELECT c.sequence, c.source, c.source_id, c.link, {_ROWS}
 FROM audit_chain c
 LEFT JOIN LATERAL (
     SELECT * FROM audit_events
-    WHERE c.source = 'EVENT' AND organization = c.organization AND event_id = c.source_id OFFSET 0
+    WHERE c.source = 'EVENT' AND organization = c.organization AND event_id BETWEEN c.source_id AND c.source_id
+    ORDER BY event_id LIMIT 1
 ) AS e ON true
 LEFT JOIN LATERAL (
     SELECT * FROM denials
-    WHERE c.source = 'DENIAL' AND organization = c.organization AND denial_id = c.source_id OFFSET 0
+    WHERE c.source = 'DENIAL' AND organization = c.organization AND denial_id BETWEEN c.source_id AND c.source_id
+    ORDER BY denial_id LIMIT 1
 ) AS d ON true
 WHERE c.organization = %s ORDER BY c.sequence
 """
 
 # Rows without a link, each with whether a later one has a link; not those that are older than the first seal.
+# Asked as above.
 UNCHAINED = """
 SELECT t.{id}, t.seal, t.{id} < (
     SELECT max(source_id) FROM audit_chain WHERE organization = %(organization)s AND source = '{source}'), {content}
 FROM {table} t
 WHERE t.organization = %(organization)s AND (
     SELECT c.sequence FROM audit_chain c
-    WHERE c.organization = t.organization AND c.source = '{source}' AND c.source_id = t.{id}) IS NULL
+    WHERE c.organization = t.organization AND c.source = '{source}' AND c.source_id BETWEEN t.{id} AND t.{id}
+    ORDER BY c.source_id LIMIT 1) IS NULL
   AND (t.seal IS NOT NULL OR t.{id} > (
     SELECT {id} FROM {table} WHERE organization = %(organization)s AND seal IS NOT NULL ORDER BY {id} LIMIT 1))
 ORDER BY t.{id}
