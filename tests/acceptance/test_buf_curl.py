@@ -92,7 +92,7 @@ class Grpcurl:
         return {name.rpartition(".")[2] for name in listed}
 
     def describes(self, rpc: str) -> bool:
-        told = self._ask(self.address, "describe", SERVICE_OF[rpc]).stdout
+        told = self._ask(self.address, "describe", f"{SERVICE_OF[rpc]}.{rpc}").stdout
         return f"rpc {rpc} ( .gatekeeper.v1.{rpc}Request )" in told
 
     def call(self, rpc: str, body: str, token: str | None) -> subprocess.CompletedProcess[str]:

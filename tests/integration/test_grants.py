@@ -66,9 +66,9 @@ INSERT INTO executions (organization, reservation_id, kind, day, month, committe
 VALUES ('acme', 'r', 'COMMIT', '2026-11-20', '2026-11', now(), 1, 1, 'SUCCEEDED');
 INSERT INTO denials
     (organization, reservation_id, reason, requested, shortfall, denied_at, caller, actor, actor_role, peer, seal)
-VALUES ('acme', 'r', 'OUT_OF_BUDGET', 1, 1, now(), '', '', '', '', '');
-INSERT INTO audit_events (organization, action, occurred_at, subject, seal)
-VALUES ('acme', 'BUDGET_SET', now(), 'budget', '');
+VALUES ('acme', 'r', 'OUT_OF_BUDGET', 1, 1, now(), '', '', '', '', decode(repeat('00', 36), 'hex'));
+INSERT INTO audit_events (organization, action, occurred_at, subject, caller, actor, actor_role, peer, seal)
+VALUES ('acme', 'BUDGET_SET', now(), 'budget', '', '', '', '', decode(repeat('00', 36), 'hex'));
 INSERT INTO audit_chain (organization, sequence, source, source_id, link)
 VALUES ('acme', 1, 'EVENT', 1, sha256(''));
 """

@@ -102,8 +102,10 @@ def test_listing_ends(books: Books) -> None:
     with books.copy() as url:
         tamper(
             url,
-            "INSERT INTO denials (organization, reservation_id, reason, requested, shortfall, denied_at)"
-            " SELECT 'lost ' || n, 'r', 'OUT_OF_BUDGET', 1, 1, clock_timestamp() FROM generate_series(1, 1001) AS n",
+            "INSERT INTO denials"
+            " (organization, reservation_id, reason, requested, shortfall, denied_at, caller, actor, actor_role, peer)"
+            " SELECT 'lost ' || n, 'r', 'OUT_OF_BUDGET', 1, 1, clock_timestamp(), '', '', '', ''"
+            " FROM generate_series(1, 1001) AS n",
         )
         found = verification_of(url)
     assert len(found.differences) == 1000

@@ -55,9 +55,9 @@ _ROWS = ", ".join(
     for source, table in ((AuditSource.EVENT, "e"), (AuditSource.DENIAL, "d"))
 )
 
-# A chain in its order, each link with its row, by primary keys. Asked with an equality, the planner may as well read all
-# of an organization's rows by another index for each link, while it takes the organization for a small one; only the
-# primary key has them in this order.
+# A chain in its order, each link with its row, by primary keys. Asked with an equality, the planner may as well read
+# all of an organization's rows by another index for each link, while it takes the organization for a small one; only
+# the primary key has them in this order.
 LINKS = f"""
 SELECT c.sequence, c.source, c.source_id, c.link, {_ROWS}
 FROM audit_chain c
