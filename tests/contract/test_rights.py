@@ -319,9 +319,7 @@ def test_who_releases_the_hold_of_another_is_written_down(
     (event,) = secured.call("ListAuditEvents", asked, admin).audit_events
     assert (event.subject, event.reason) == (f"reservation '{held.reservation_id}'", "its pod is gone")
     assert (event.actor, event.actor_role) == ("ADMIN-valid", "ADMIN")
-    found = secured.wire.sql(
-        "SELECT ended_by, caller FROM reservations WHERE reservation_id = %s", held.reservation_id
-    )
+    found = secured.wire.sql("SELECT ended_by, caller FROM reservations WHERE reservation_id = %s", held.reservation_id)
     assert found[0][0].startswith(f"{event.actor_token_id}@")
     assert event.before_json == json.dumps(
         {"amount": "1.00", "caller": found[0][1], "owner": held_owner(secured, held), "state": "HELD"},

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
 
 from benchmarks.calls import EMPTY_PATH, Call, chain
 from benchmarks.certificates import Certificates, certificates
@@ -53,8 +54,8 @@ def served(behaviour: Behaviour, tls: grpc.ServerCredentials | None = None) -> I
 
 
 def reservation_id(request: bytes) -> str:
-    """Return the id of a reserve or a commit: in both it is the field that a ReleaseRequest has, too."""
-    return gatekeeper_service_pb2.ReleaseRequest.FromString(request).reservation_id
+    """Return the id of a reserve or a commit: in both it is the first field, as in a message of one text."""
+    return StringValue.FromString(request).value
 
 
 def answered(request: bytes, _: grpc.ServicerContext) -> bytes:

@@ -33,7 +33,7 @@ def write_secret(path: Path, secret: str) -> None:
 
 
 def read_secret(path: Path) -> str | None:
-    """Return what stands in such a file; None where there is none. Raises `InvalidField` about `operator_token_file`."""
+    """Return what stands in such a file; None: there is none. Raises `InvalidField` about `operator_token_file`."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
