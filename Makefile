@@ -73,7 +73,7 @@ lock: $(STAMP) ## Is the lock file fresh?
 audit: $(STAMP) ## Has any locked dependency a known vulnerability? Says so where nobody answers
 	$(BIN)/python tools/audit_dependencies.py
 
-bench: $(STAMP) ## Measure the server beside its baselines, in one run; about ten minutes
+bench: $(STAMP) ## Measure the server beside its baselines, in one run; about twenty minutes
 	$(BIN)/python -m benchmarks
 
 bench-quick: $(STAMP) ## The same in a minute, for a first look
