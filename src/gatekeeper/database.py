@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from gatekeeper.domain.audit import AuditKey
 from gatekeeper.services import audit_keys, setup
 from gatekeeper.settings import Settings
 
@@ -25,7 +26,7 @@ async def open_database(settings: Settings, *, as_owner: bool = False) -> AsyncI
         return
     from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings
 
-    key = audit_keys.load(audit_key_file(settings), create=settings.audit_key_file is None)
+    key = audit_key(settings)
     embedded = EmbeddedPostgres(EmbeddedSettings(data_dir=data_dir(settings), pg_bin=settings.pg_bin))
     await asyncio.to_thread(embedded.start)
     try:
@@ -48,6 +49,14 @@ def data_dir(settings: Settings) -> Path:
 def token_file(settings: Settings) -> Path:
     """Return where the first operator token is, or would be put."""
     return settings.operator_token_file or data_dir(settings) / OPERATOR_TOKEN
+
+
+def audit_key(settings: Settings) -> AuditKey:
+    """Return the key that all processes on this database seal with. Raises `AuditKeyUnusable`.
+
+    Only where nobody named a file may one be made: a secret that is not there yet must not be replaced.
+    """
+    return audit_keys.load(audit_key_file(settings), create=settings.audit_key_file is None)
 
 
 def audit_key_file(settings: Settings) -> Path | None:

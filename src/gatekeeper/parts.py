@@ -9,13 +9,13 @@ from pathlib import Path
 
 import structlog
 
-from gatekeeper.database import audit_key_file, token_file
+from gatekeeper.database import audit_key, token_file
 from gatekeeper.domain.access import Actor, Caller, Role
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.open_holds import HoldLimits
 from gatekeeper.rpc.health import Health
 from gatekeeper.rpc.server import SERVICES
-from gatekeeper.services import audit_keys, audit_seals, setup, tokens
+from gatekeeper.services import audit_seals, setup, tokens
 from gatekeeper.services.batch import Rules
 from gatekeeper.services.callers import Callers
 from gatekeeper.services.gate import Gate, GateLimits
@@ -63,11 +63,10 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
     hot, changes, reads, own = pools
     prices = Prices()
     await _require(own, prices)
-    # Only where nobody named a file may one be made: a secret that is not there yet must not be replaced.
-    audit_key = audit_keys.load(audit_key_file(settings), create=settings.audit_key_file is None)
-    await audit_seals.warn_of_other_key(own, audit_key)
+    key = audit_key(settings)
+    await audit_seals.warn_of_other_key(own, key)
     return Parts(
-        gate=_gate(settings, hot, prices, audit_key),
+        gate=_gate(settings, hot, prices, key),
         hot=hot,
         changes=changes,
         reads=reads,
@@ -75,7 +74,7 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
         prices=prices,
         health=Health(SERVICES),
         callers=None if settings.insecure else Callers(own),
-        audit_key=audit_key,
+        audit_key=key,
     )
 
 
@@ -102,7 +101,7 @@ async def first_operator(settings: Settings, parts: Parts) -> Path | None:
     return path if path.exists() else None
 
 
-def _gate(settings: Settings, hot: Pool, prices: Prices, audit_key: AuditKey) -> Gate:
+def _gate(settings: Settings, hot: Pool, prices: Prices, key: AuditKey) -> Gate:
     rules = Rules(
         owner=settings.instance,
         monthly_budget=settings.monthly_budget,
@@ -114,7 +113,7 @@ def _gate(settings: Settings, hot: Pool, prices: Prices, audit_key: AuditKey) ->
             share_percent_max=settings.hold_share_percent_max,
             life_max=timedelta(seconds=settings.hold_life_max_s),
         ),
-        audit_key=audit_key,
+        audit_key=key,
     )
     limits = GateLimits(
         batch_max=settings.batch_max,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from gatekeeper.embedded import EmbeddedError, default_data_dir, find_running
+from gatekeeper.database import data_dir
+from gatekeeper.embedded import EmbeddedError, find_running
 from gatekeeper.embedded.binaries import MAJOR_MIN
 from gatekeeper.services.price_snapshot import snapshot_version
 from gatekeeper.settings import Settings
@@ -32,8 +33,7 @@ async def examine_database(settings: Settings) -> list[Finding]:
     except EmbeddedError as error:
         return [fail("database", str(error), "")]
     if url is None:
-        place = settings.data_dir or default_data_dir()
-        return [warn("database", f"the embedded one does not run on {place}", "gatekeeper serve")]
+        return [warn("database", f"the embedded one does not run on {data_dir(settings)}", "gatekeeper serve")]
     try:
         async with await psycopg.AsyncConnection.connect(
             url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
@@ -47,7 +47,7 @@ async def examine_database(settings: Settings) -> list[Finding]:
 def _url(settings: Settings) -> str | None:
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
-    return find_running(settings.data_dir or default_data_dir())
+    return find_running(data_dir(settings))
 
 
 async def _examine(connection: Connection, *, as_server: bool) -> list[Finding]:

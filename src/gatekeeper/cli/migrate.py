@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .actor import actor, audit_key
+from .actor import actor
 from .options import DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def _check_usage(settings: Settings, role: str | None, *, grant: bool) -> None:
 
 
 async def _migrate(settings: Settings, server_role: str | None) -> None:
+    from gatekeeper.database import audit_key
     from gatekeeper.services import setup
 
     from .database import reached

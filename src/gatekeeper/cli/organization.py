@@ -11,7 +11,7 @@ import typer
 
 from gatekeeper.domain.money import plain
 
-from .actor import actor, audit_key
+from .actor import actor
 from .options import (
     AsJson,
     DatabaseUrl,
@@ -94,7 +94,7 @@ def init(
 
 
 async def _open_or_change(settings: Settings, organization: str, terms: Terms) -> tuple[Opened, FirstToken]:
-    from gatekeeper.database import token_file
+    from gatekeeper.database import audit_key, token_file
     from gatekeeper.services.organizations import open_or_change
     from gatekeeper.services.tokens import ensure_operator
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .actor import actor, audit_key
+from .actor import actor
 from .amounts import read_decimal
 from .options import AsJson, DatabaseUrl, DataDir, Organization, PgBin, fail_cleanly, settings_of
 from .output import print_json, print_table
@@ -146,6 +146,7 @@ async def _prices_in_force(settings: Settings, organization: str | None) -> Pric
 
 
 async def _set_price(settings: Settings, organization: str, price: ModelPrice | AgentTypePrice, reason: str) -> str:
+    from gatekeeper.database import audit_key
     from gatekeeper.services.price_admin import set_price as set_it
 
     from .database import ledger

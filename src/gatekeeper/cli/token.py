@@ -12,7 +12,7 @@ import typer
 
 from gatekeeper.domain.access import Role
 
-from .actor import actor, audit_key
+from .actor import actor
 from .options import AsJson, DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 from .output import print_json, print_table
 from .token_texts import COLUMNS, made_text, token_document, token_row, token_text
@@ -186,6 +186,7 @@ def _expiry(text: str) -> datetime | None:
 
 
 async def _create(settings: Settings, new: NewToken) -> tuple[Token, str]:
+    from gatekeeper.database import audit_key
     from gatekeeper.services import tokens
 
     from .database import ledger
@@ -210,6 +211,7 @@ async def _list(settings: Settings, organization: str | None, *, in_force_only: 
 
 
 async def _revoke(settings: Settings, organization: str | None, token: str, reason: str) -> Token:
+    from gatekeeper.database import audit_key
     from gatekeeper.services import tokens
 
     from .database import ledger

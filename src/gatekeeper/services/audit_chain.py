@@ -32,12 +32,12 @@ import psycopg
 import structlog
 
 from gatekeeper.domain.audit import AuditKey, AuditSource, Content, link
-from gatekeeper.domain.errors import GatekeeperError
 from gatekeeper.storage import audit_chain as storage
 from gatekeeper.storage.audit_chain import Ends, Head, Unchained
 from gatekeeper.storage.connections import Connection, Pool, is_lost, wrap_errors
 
 from .audit_seals import Seals, SealState
+from .repetition import repeat
 
 log = structlog.get_logger(__name__)
 
@@ -73,17 +73,11 @@ async def chain(pool: Pool, key: AuditKey, on_denials: OnDenials) -> int:
 async def chain_forever(pool: Pool, key: AuditKey, on_denials: OnDenials, interval_s: float) -> None:
     """Chain at every interval, and at once again while there is more than one pass appends."""
     chains = AuditChain(pool, key, on_denials)
-    while True:
-        try:
-            appended = await chains.extend()
-        except GatekeeperError as error:
-            log.warning("audit.chain_failed", reason=str(error))
-            appended = 0
-        except Exception:
-            log.exception("audit.chain_failed")
-            appended = 0
-        if appended < ROWS_MAX:
-            await asyncio.sleep(max(interval_s, chains.finding_s / FINDING_SHARE))
+
+    def pause_s(appended: int) -> float:
+        return max(interval_s, chains.finding_s / FINDING_SHARE) if appended < ROWS_MAX else 0
+
+    await repeat("audit.chain_failed", chains.extend, pause_s)
 
 
 class AuditChain:

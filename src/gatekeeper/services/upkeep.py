@@ -14,6 +14,7 @@ from gatekeeper.storage.connections import Pool, wrap_errors
 
 from .gate import Gate
 from .prices import Prices
+from .repetition import repeat
 
 log = structlog.get_logger(__name__)
 
@@ -51,29 +52,21 @@ async def sweep(gate: Gate, reads: Pool) -> int:
 
 async def sweep_forever(gate: Gate, reads: Pool, interval_s: float) -> None:
     """Sweep at every interval, and at once again while there is more than one sweep ends."""
-    while True:
-        try:
-            settled = await sweep(gate, reads)
-        except GatekeeperError as error:
-            log.warning("sweep.failed", reason=str(error))
-            settled = 0
-        except Exception:
-            log.exception("sweep.failed")
-            settled = 0
-        if settled < SWEEP_PER_ORGANIZATION:
-            await asyncio.sleep(interval_s)
+
+    def pause_s(settled: int) -> float:
+        return interval_s if settled < SWEEP_PER_ORGANIZATION else 0
+
+    await repeat("sweep.failed", lambda: sweep(gate, reads), pause_s)
 
 
-async def keep_doing(event: str, work: Callable[[], Awaitable[object]], interval_s: float) -> None:
+async def keep_doing(event: str, work: Callable[[], Awaitable[None]], interval_s: float) -> None:
     """Do some work at every interval. What fails is logged as `event` and done again."""
-    while True:
-        try:
-            await work()
-        except GatekeeperError as error:
-            log.warning(event, reason=str(error))
-        except Exception:
-            log.exception(event)
-        await asyncio.sleep(interval_s)
+
+    async def counted() -> int:
+        await work()
+        return 0
+
+    await repeat(event, counted, lambda _: interval_s)
 
 
 async def probe(gate: Gate, pool: Pool, prices: Prices, *, served: Sequence[Pool]) -> dict[str, bool]:

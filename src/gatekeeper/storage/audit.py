@@ -29,18 +29,7 @@ _EVENT = {
     "after": "text",
     "reason": "text",
 }
-_DENIAL = {
-    "reservation_id": "text",
-    **rows.ATTRIBUTION_TYPES,
-    "model": "text",
-    "reason": "text",
-    **rows.KEY_TYPES,
-    "requested": "numeric",
-    "shortfall": "numeric",
-    "headroom_at": "timestamptz",
-    "denied_at": "timestamptz",
-    **_WHO,
-}
+_DENIAL = {name: kind for name, kind in rows.DENIAL.items() if name != "seal"}
 _SEALED = {AuditSource.EVENT: _EVENT, AuditSource.DENIAL: _DENIAL}
 
 # For json_to_recordset, as in `rows`; the seal travels in hex.

@@ -87,7 +87,7 @@ _BALANCE = {
     "would_deny_count": "bigint",
 }
 _EXCESS = {**KEY_TYPES, "kind": "text", "amount": "numeric", "reservation_id": "text"}
-_DENIAL = {
+DENIAL = {
     "reservation_id": "text",
     **ATTRIBUTION_TYPES,
     "model": "text",
@@ -122,8 +122,8 @@ BALANCE_COLUMNS = ", ".join(_BALANCE)
 BALANCE_TYPES = _types(_BALANCE)
 EXCESS_COLUMNS = ", ".join(_EXCESS)
 EXCESS_TYPES = _types(_EXCESS)
-DENIAL_COLUMNS = ", ".join(_DENIAL)
-DENIAL_TYPES = _types(_DENIAL)
+DENIAL_COLUMNS = ", ".join(DENIAL)
+DENIAL_TYPES = _types(DENIAL)
 DENIAL_VALUES = DENIAL_COLUMNS.replace("seal", "decode(seal, 'hex')")
 
 SCOPE_COLUMNS = {
