@@ -1,5 +1,6 @@
 """Does the embedded PostgreSQL start, survive, recover and end? Where it may lie: `..._places`."""
 
+import fcntl
 import json
 import os
 import signal
@@ -187,6 +188,18 @@ def test_a_start_never_joins_a_server_that_still_runs(tmp_path: Path, launch: La
             os.kill(pid, signal.SIGCONT)
         assert launch(tmp_path).pid != pid
         assert look_up(pid) is None
+
+
+def test_a_start_waits_for_the_lock_of_a_launcher_that_is_just_ending(tmp_path: Path, launch: Launch) -> None:
+    """A killed launcher is a zombie before its last thread has closed the lock file."""
+    ended = subprocess.Popen(["/bin/true"])
+    ended.wait()
+    with (tmp_path / "launcher.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(f"{ended.pid}\n")
+        lock.flush()
+        threading.Timer(0.3, fcntl.flock, (lock.fileno(), fcntl.LOCK_UN)).start()
+        assert ask(launch(tmp_path).dsn, "SELECT 1") == 1
 
 
 def test_of_two_launchers_one_wins(tmp_path: Path, launch: Launch) -> None:

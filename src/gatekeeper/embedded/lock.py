@@ -14,7 +14,7 @@ from gatekeeper.embedded.errors import DataDirectoryInUseError, DataDirectoryUnu
 from gatekeeper.embedded.layout import Layout, as_parent
 from gatekeeper.embedded.processes import look_up
 
-HOLDER_PATIENCE_S = 0.5
+HOLDER_PATIENCE_S = 2.0
 PID_BYTES_MAX = 32
 
 
@@ -36,21 +36,32 @@ def sole_launcher(layout: Layout) -> Iterator[None]:
 
 
 def _lock(fd: int, layout: Layout) -> None:
+    """Take the lock, at once or when a holder that is just ending has let it go.
+
+    The threads of a killed process end one after the other: it counts as gone before its last
+    thread has closed the file.
+    """
+    deadline = time.monotonic() + HOLDER_PATIENCE_S
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataDirectoryInUseError(data_dir=layout.root, pid=_holder(fd)) from None
+        while not _is_taken(fd):
+            if (pid := _holder(fd)) or time.monotonic() > deadline:
+                holder = pid or "(unknown, of another container or host)"
+                raise DataDirectoryInUseError(data_dir=layout.root, pid=holder)
+            time.sleep(0.01)
     except OSError as error:  # a network file system without locks
         raise DataDirectoryUnusableError(data_dir=layout.root, reason=error) from error
     os.ftruncate(fd, 0)
 
 
-def _holder(fd: int) -> str:
-    """Return the pid in the lock file, which its holder writes right after it got the lock."""
-    deadline = time.monotonic() + HOLDER_PATIENCE_S
-    while time.monotonic() < deadline:
-        pid = os.pread(fd, PID_BYTES_MAX, 0).decode(errors="replace").strip()
-        if pid.isdecimal() and look_up(int(pid)):
-            return pid
-        time.sleep(0.01)
-    return "(unknown, of another container or host)"
+def _is_taken(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(fd: int) -> str | None:
+    """Return the living process in the lock file, which its holder writes right after it got the lock."""
+    pid = os.pread(fd, PID_BYTES_MAX, 0).decode(errors="replace").strip()
+    return pid if pid.isdecimal() and look_up(int(pid)) else None
