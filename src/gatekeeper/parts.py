@@ -13,11 +13,13 @@ from gatekeeper.database import audit_key, token_file
 from gatekeeper.domain.access import Actor, Caller, Role
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.open_holds import HoldLimits
+from gatekeeper.metrics import Metrics
 from gatekeeper.rpc.health import Health
 from gatekeeper.rpc.server import SERVICES
 from gatekeeper.services import audit_seals, setup, tokens
 from gatekeeper.services.batch import Rules
 from gatekeeper.services.callers import Callers
+from gatekeeper.services.changes import Changes
 from gatekeeper.services.gate import Gate, GateLimits
 from gatekeeper.services.prices import Prices
 from gatekeeper.settings import Settings
@@ -34,7 +36,10 @@ CHANGES_POOL = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What calls are answered by. Without `callers`, nobody is asked for a token."""
+    """What calls are answered by. Without `callers`, nobody is asked for a token; without `metrics`, nobody counts.
+
+    `changed` hears of the organizations whose budgets or overrides have changed.
+    """
 
     gate: Gate
     hot: Pool
@@ -45,6 +50,8 @@ class Parts:
     health: Health
     callers: Callers | None
     audit_key: AuditKey
+    changed: Changes
+    metrics: Metrics | None
 
 
 async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStack) -> Parts:
@@ -65,8 +72,10 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
     await _require(own, prices)
     key = audit_key(settings)
     await audit_seals.warn_of_other_key(own, key)
+    changed = Changes()
+    metrics = Metrics() if settings.http_listen else None
     return Parts(
-        gate=_gate(settings, hot, prices, key),
+        gate=Gate(hot, _rules(settings, prices, key), _limits(settings), changed, metrics),
         hot=hot,
         changes=changes,
         reads=reads,
@@ -75,6 +84,8 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
         health=Health(SERVICES),
         callers=None if settings.insecure else Callers(own),
         audit_key=key,
+        changed=changed,
+        metrics=metrics,
     )
 
 
@@ -101,8 +112,8 @@ async def first_operator(settings: Settings, parts: Parts) -> Path | None:
     return path if path.exists() else None
 
 
-def _gate(settings: Settings, hot: Pool, prices: Prices, key: AuditKey) -> Gate:
-    rules = Rules(
+def _rules(settings: Settings, prices: Prices, key: AuditKey) -> Rules:
+    return Rules(
         owner=settings.instance,
         monthly_budget=settings.monthly_budget,
         auto_provision=settings.auto_provision,
@@ -115,11 +126,13 @@ def _gate(settings: Settings, hot: Pool, prices: Prices, key: AuditKey) -> Gate:
         ),
         audit_key=key,
     )
-    limits = GateLimits(
+
+
+def _limits(settings: Settings) -> GateLimits:
+    return GateLimits(
         batch_max=settings.batch_max,
         queue_max=settings.queue_max,
         queue_total_max=settings.queue_total_max,
         batch_timeout_s=settings.batch_timeout_s,
         stalled_after_s=settings.stalled_after_s,
     )
-    return Gate(hot, rules, limits)

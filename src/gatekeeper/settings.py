@@ -129,7 +129,10 @@ class Settings(BaseSettings):
         description="File with the secret that seals the audit trail, the same for every process on a database; "
         "audit.key in data_dir for the embedded database. Without it, seals need no secret to forge.",
     )
-    logs_dir: Path = Field(Path("logs"), description="Folder for budget/blocked-executions.md, rotated at 5 MB.")
+    logs_dir: Path = Field(
+        Path("logs"),
+        description="Folder for logs that people read: blocked and override executions, alerts; rotated at 5 MB.",
+    )
     audit_interval_s: float = Field(
         1, ge=0.05, le=3600, description="How often audit events are chained: how long a new one stands without a link."
     )
@@ -196,6 +199,99 @@ class Settings(BaseSettings):
     )
     concurrent_streams_max: int = Field(
         4096, ge=1, le=1_000_000, description="Calls under way on one connection; the queue is bounded besides."
+    )
+    override_requests_max: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="Overrides of an organization that wait for approval: what admins can look at.",
+    )
+    overrides_max: int = Field(
+        100,
+        ge=1,
+        le=1000,
+        description="Overrides of an organization in force: what a call without room is measured against.",
+    )
+    override_second_admin_above: Amount | None = Field(
+        None, description="Overrides of more than this wait for a second admin. Unset: one is enough."
+    )
+    allow_budget_override: bool = Field(
+        False,
+        validation_alias=AliasChoices("GATEKEEPER_ALLOW_BUDGET_OVERRIDE", "ALLOW_BUDGET_OVERRIDE"),
+        description="Turn an override of every organization on at start, one a day at most. Logged as a warning.",
+    )
+    start_override_max: Amount = Field(
+        Decimal(100), gt=0, description="The most that the override at start pays, of each organization."
+    )
+    start_override_ttl_s: int = Field(
+        86_400, ge=1, le=2_678_400, description="How long the override at start lasts; then calls stop at caps again."
+    )
+    breaker_per_minute_max: Amount | None = Field(
+        None, description="A run or agent that spends more in a minute is frozen, and an alert sent. Unset: none is."
+    )
+    breaker_times_normal: float | None = Field(
+        None,
+        gt=1,
+        le=10_000,
+        description="A run or agent that spends so many times its normal of the last hour in a minute is frozen, "
+        "and an alert sent. Unset: none is.",
+    )
+    breaker_interval_s: float = Field(
+        5, ge=0.1, le=60, description="How often the breaker looks: how long a runaway spends on."
+    )
+    burn_rate_interval_s: float = Field(
+        60, ge=0.1, le=3600, description="How often it is predicted whether budgets last until their period ends."
+    )
+    alert_webhook_url: SecretStr | None = Field(
+        None, description="Where alerts are posted as signed JSON (standardwebhooks.com)."
+    )
+    alert_webhook_secret_file: Path | None = Field(
+        None, description="File with the secret that signs them, whsec_… or any 24 bytes; needed with the URL."
+    )
+    alert_apprise_file: Path | None = Field(
+        None, description="File with an Apprise URL a line (Slack, mail, …); needs the extra notify."
+    )
+    alert_interval_s: float = Field(
+        1, ge=0.05, le=60, description="How often it is looked for alerts to deliver: how late one leaves."
+    )
+    alert_timeout_s: float = Field(
+        10, gt=0, le=60, description="How long a channel may take for one alert before that counts as failed."
+    )
+    alert_attempts_max: int = Field(
+        12,
+        ge=1,
+        le=100,
+        description="Attempts at one alert and channel, some six hours, before it is given up as dead.",
+    )
+    alert_retry_s: float = Field(
+        5, ge=0.01, le=3600, description="Pause before the second attempt; it doubles up to an hour."
+    )
+    http_listen: str | None = Field(
+        None, description="HOST:PORT for /metrics, /healthz and /readyz over HTTP. Unset: no HTTP, and no metrics."
+    )
+    http_open: bool = Field(
+        False, description="Let http_listen be off loopback: whoever reaches it reads names and use of budgets."
+    )
+    metrics_budgets_max: int = Field(
+        200, ge=0, le=10_000, description="Budgets with metrics of their own, the fullest: each is several time series."
+    )
+    watch_streams_max: int = Field(
+        1000, ge=1, le=100_000, description="Streams of WatchStatus in this process; each takes some 20 kB."
+    )
+    verify_interval_s: int = Field(
+        86_400,
+        ge=0,
+        le=2_678_400,
+        description="How often one of the servers verifies the ledger and the audit trail by itself; 0: never.",
+    )
+    verify_at: str = Field(
+        "03:00", pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", description="When, in UTC, for an interval of whole days."
+    )
+    log_calls: Literal["all", "failed", "none"] = Field(
+        "all", description="Calls with a line in the log: all, those without a verdict, or none."
+    )
+    otel: bool = Field(
+        False, description="Send a span of each call by OTLP (OTEL_EXPORTER_OTLP_ENDPOINT, …); needs the extra otel."
     )
     log_level: str = Field(
         "info", pattern="^(debug|info|warning|error)$", description="The least severe events to log."

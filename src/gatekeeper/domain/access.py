@@ -35,14 +35,21 @@ RIGHTS: Mapping[str, frozenset[Role]] = {
     "Extend": AGENTS,
     "GetStatus": AGENTS | READERS,
     "SetCap": ADMINS,
+    "SetOverride": ADMINS,
+    # Whoever may spend may ask; an admin decides.
+    "RequestOverride": AGENTS | ADMINS,
     "ListBudgets": READERS,
     "ListReservations": READERS,
     "ListExecutions": READERS,
     "ListAuditEvents": READERS,
+    "ListOverrides": READERS,
+    "ListAlerts": READERS,
+    "WatchStatus": READERS,
     "CreateToken": ADMINS,
     "ListTokens": ADMINS,
     "RevokeToken": ADMINS,
     "SetPrice": ADMINS,
+    "TestAlerts": ADMINS,
 }
 
 # What a token may be narrowed to.

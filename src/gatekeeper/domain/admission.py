@@ -6,7 +6,8 @@ A worked example. A call asks for 3.00 under two enforced budgets::
     campaign      cap  20.00  spent 10.00  reserved  8.00   room  2.00   lacks 1.00
 
 What the campaign has spent leaves room (10.00 + 3.00 ≤ 20.00), its open holds do not: the verdict is HEADROOM_HELD,
-with a shortfall of 1.00, and a later try may pass. Had it spent 18.00 instead, the verdict were OUT_OF_BUDGET.
+with a shortfall of 1.00, and a later try may pass. Had it spent 18.00 instead, the verdict were OUT_OF_BUDGET. Had
+the campaign a floor of 90 % for BATCH calls, such a call would be measured against 18.00 instead of 20.00.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from .budget import Balance, Enforcement, ScopeKind
+from .alerts import budget_name
+from .budget import Balance, Enforcement, Priority, Scope
 from .money import ZERO, plain
+from .periods import Window
 
 
 class DenialReason(StrEnum):
@@ -35,26 +38,35 @@ class Admitted:
 
     strained: Sequence[Balance] = ()
 
-    @property
-    def would_deny(self) -> bool:
-        """Whether a SHADOW budget would have denied it."""
-        return any(balance.enforcement is Enforcement.SHADOW for balance in self.strained)
-
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The call must not be made; `balance` stands in its way, and lacks `shortfall`."""
+    """The call must not be made; `balance` stands in its way, and lacks `shortfall`.
+
+    `lacks` has every budget that lacks something, and how much. `floor_percent` is the floor that the call's priority
+    stops at, 100 where it may use all of the cap. `strained` are as in `Admitted`.
+    """
 
     reason: DenialReason
     balance: Balance | None = None
     shortfall: Decimal = ZERO
+    lacks: Sequence[tuple[tuple[Scope, Window], Decimal]] = ()
+    floor_percent: int = 100
+    strained: Sequence[Balance] = ()
+
+    @property
+    def is_for_money(self) -> bool:
+        """Whether more money would let the call through, as an override has it."""
+        return bool(self.lacks)
 
 
 ADMITTED = Admitted()
 UNPRICED = Denied(DenialReason.UNPRICED_MODEL)
 
 
-def decide(amount: Decimal | None, balances: Sequence[Balance]) -> Admitted | Denied:
+def decide(
+    amount: Decimal | None, balances: Sequence[Balance], priority: Priority = Priority.NORMAL
+) -> Admitted | Denied:
     """Decide whether `amount` more may be held in all of `balances` together. None: the call has no price.
 
     Of several budgets that deny for the same reason, the one that lacks most is named.
@@ -66,17 +78,20 @@ def decide(amount: Decimal | None, balances: Sequence[Balance]) -> Admitted | De
             return Denied(DenialReason.BUDGET_FROZEN, balance)
     worst: Denied | None = None
     strained: list[Balance] = []
+    lacks: list[tuple[tuple[Scope, Window], Decimal]] = []
     for balance in balances:
-        shortfall = amount + balance.spent + balance.reserved - balance.cap
+        limit = balance.limit(priority)
+        shortfall = amount + balance.spent + balance.reserved - limit
         if shortfall <= ZERO:
             continue
         if balance.enforcement is not Enforcement.ENFORCE:
             strained.append(balance)
             continue
-        out = amount + balance.spent > balance.cap
+        lacks.append((balance.key[:2], shortfall))
+        out = amount + balance.spent > limit
         reason = DenialReason.OUT_OF_BUDGET if out else DenialReason.HEADROOM_HELD
         if worst is None or _outranks(reason, shortfall, worst):
-            worst = Denied(reason, balance, shortfall)
+            worst = Denied(reason, balance, shortfall, lacks, balance.floors.percent(priority), strained)
     if worst is not None:
         return worst
     return Admitted(strained) if strained else ADMITTED
@@ -88,22 +103,23 @@ def _outranks(reason: DenialReason, shortfall: Decimal, other: Denied) -> bool:
     return reason is DenialReason.OUT_OF_BUDGET
 
 
+def would_deny(verdict: Admitted | Denied) -> bool:
+    """Tell whether a SHADOW budget would have denied the call."""
+    return any(balance.enforcement is Enforcement.SHADOW for balance in verdict.strained)
+
+
 def explain(denied: Denied, amount: Decimal | None, model: str, currency: str) -> str:
     """Return the denial as a sentence for people."""
     balance = denied.balance
     if balance is None or amount is None:
         return f"No price is known for model {model!r}; ask an admin to price it, or reserve an amount."
-    name = _name(balance)
+    name = budget_name(balance.key)
     if denied.reason is DenialReason.BUDGET_FROZEN:
         return f"{name} is frozen; an admin has to thaw it."
     used = f"{plain(balance.spent)} spent and {plain(balance.reserved)} held of {plain(balance.cap)} {currency}"
     lack = f"{plain(amount)} asked, {plain(denied.shortfall)} too much"
+    if denied.floor_percent < 100:  # noqa: PLR2004
+        lack = f"calls of this priority may use {denied.floor_percent} % of it; {lack}"
     if denied.reason is DenialReason.OUT_OF_BUDGET:
         return f"{name} has no room: {used}; {lack}."
     return f"{name} has no room while calls are under way: {used}; {lack}. Try again later."
-
-
-def _name(balance: Balance) -> str:
-    scope, window, period = balance.key
-    subject = "the organization" if scope.kind is ScopeKind.ORGANIZATION else f"{scope.kind.lower()} {scope.id!r}"
-    return f"The {window.lower()} budget of {subject} ({period})"

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from .commands import Commit, Money
+from .money import ZERO
 from .reservation import Execution, ExecutionKind, Outcome, Reservation
 
 
@@ -20,6 +21,7 @@ class Cost(NamedTuple):
 
 def entry(held: Reservation, kind: ExecutionKind, cost: Decimal, outcome: Outcome, at: datetime) -> Execution:
     """Return an entry that says of its reservation what the reservation itself says."""
+    paid = held.override.amount if held.override else ZERO
     return Execution(
         reservation_id=held.reservation_id,
         kind=kind,
@@ -33,6 +35,8 @@ def entry(held: Reservation, kind: ExecutionKind, cost: Decimal, outcome: Outcom
         price_version=held.price_version,
         labels=held.labels,
         late=kind is ExecutionKind.REVERSAL,
+        override_id=held.override.override_id if held.override and paid else "",
+        override_amount=-paid if kind is ExecutionKind.REVERSAL else paid,
     )
 
 

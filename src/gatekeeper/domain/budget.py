@@ -42,6 +42,33 @@ class Tier(StrEnum):
     EXCEEDED = "EXCEEDED"
 
 
+class Priority(StrEnum):
+    """How much a call matters, where the last money is kept for what matters most."""
+
+    CRITICAL = "CRITICAL"
+    NORMAL = "NORMAL"
+    BATCH = "BATCH"
+
+
+class Floors(NamedTuple):
+    """How much of the cap a priority may use, in percent; below that floor of the budget, what is left is for others.
+
+    CRITICAL calls may always use all of it.
+    """
+
+    normal: int = 100
+    batch: int = 100
+
+    def percent(self, priority: Priority) -> int:
+        """Return the share of the cap that calls of a priority may use."""
+        if priority is Priority.CRITICAL:
+            return 100
+        return self.normal if priority is Priority.NORMAL else self.batch
+
+
+NO_FLOORS = Floors()
+
+
 class ExcessKind(StrEnum):
     """Why an enforced budget may stand above its cap."""
 
@@ -77,16 +104,34 @@ class Budget:
     cap: Decimal
     enforcement: Enforcement = Enforcement.ENFORCE
     thresholds: tuple[int, ...] = DEFAULT_THRESHOLDS
+    floors: Floors = NO_FLOORS
     frozen: bool = False
     revision: int = 1
     reason: str = ""
     updated_at: datetime | None = None
 
+    def fresh(self, period: str) -> Balance:
+        """Return how a period stands that no call has touched."""
+        key = BalanceKey(self.scope, self.window, period)
+        return Balance(key, self.cap, self.enforcement, self.frozen, floors=self.floors, thresholds=self.thresholds)
+
+
+class Alerted(NamedTuple):
+    """The highest threshold that was alerted in a period, by each basis; `round` grows when the cap changes."""
+
+    spent: int = 0
+    used: int = 0
+    round: int = 1
+
+
+NOT_ALERTED = Alerted()
+
 
 class Balance(NamedTuple):
     """How one period of a budget stands. A named tuple, since the hot path makes some for every call.
 
-    `excess` is how far an enforced budget may stand above its cap, by excesses that each have a row of their own.
+    `excess` is how far an enforced budget may stand above its cap, by excesses that each have a row of their own;
+    `overridden` is how much of what is used overrides have paid for. `floors` and `thresholds` are the budget's.
     """
 
     key: BalanceKey
@@ -97,6 +142,10 @@ class Balance(NamedTuple):
     spent: Decimal = ZERO
     excess: Decimal = ZERO
     would_deny_count: int = 0
+    overridden: Decimal = ZERO
+    alerted: Alerted = NOT_ALERTED
+    floors: Floors = NO_FLOORS
+    thresholds: tuple[int, ...] = DEFAULT_THRESHOLDS
 
     @property
     def used(self) -> Decimal:
@@ -107,6 +156,16 @@ class Balance(NamedTuple):
     def available(self) -> Decimal:
         """What a call may still reserve, never below zero."""
         return max(ZERO, self.cap - self.spent - self.reserved)
+
+    @property
+    def beyond(self) -> Decimal:
+        """How far it stands above its cap, and above what excesses and overrides account for; below zero is room."""
+        return self.spent + self.reserved - self.cap - self.excess - self.overridden
+
+    def limit(self, priority: Priority) -> Decimal:
+        """Return how much of the budget calls of a priority may use."""
+        percent = self.floors.percent(priority)
+        return self.cap if percent == 100 else self.cap * percent / HUNDRED  # noqa: PLR2004
 
     def utilization_percent(self) -> Decimal:
         """Return used ÷ cap in percent; a cap of zero counts as used up."""

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 from . import errors
 from .access import Actor
+from .alerts import Alert, rearm
 from .audit import AuditAction, AuditEvent, Content
-from .budget import DEFAULT_THRESHOLDS, Balance, Budget, Enforcement, ExcessKind, Scope
+from .budget import DEFAULT_THRESHOLDS, Balance, Budget, Enforcement, ExcessKind, Floors, Scope
 from .commands import Money
 from .money import ZERO, plain
 from .organization import Organization
@@ -27,6 +28,8 @@ class SetCap:
     cap: Money | None = None
     enforcement: Enforcement | None = None
     thresholds: Sequence[int] = ()
+    floor_normal: int | None = None
+    floor_batch: int | None = None
     frozen: bool | None = None
     reason: str = ""
     etag: str = ""
@@ -56,10 +59,19 @@ def change(organization: Organization, budget: Budget | None, command: SetCap) -
         cap=budget.cap if command.cap is None else command.cap.amount,
         enforcement=command.enforcement or budget.enforcement,
         thresholds=tuple(command.thresholds) or budget.thresholds or DEFAULT_THRESHOLDS,
+        floors=_floors(budget.floors, command),
         frozen=budget.frozen if command.frozen is None else command.frozen,
         reason=command.reason,
         revision=budget.revision + 1,
     )
+
+
+def _floors(before: Floors, command: SetCap) -> Floors:
+    normal = before.normal if command.floor_normal is None else command.floor_normal
+    batch = before.batch if command.floor_batch is None else command.floor_batch
+    if batch > normal:
+        raise errors.InvalidField(field="floors", problem="BATCH must stop at or below NORMAL")
+    return Floors(normal, batch)
 
 
 def change_event(before: Budget | None, after: Budget, actor: Actor, now: datetime) -> AuditEvent:
@@ -84,18 +96,36 @@ def _content(budget: Budget) -> Content:
         "cap": plain(budget.cap),
         "enforcement": budget.enforcement,
         "thresholds": ", ".join(map(str, budget.thresholds)),
+        "floor_normal": str(budget.floors.normal),
+        "floor_batch": str(budget.floors.batch),
         "frozen": str(budget.frozen).lower(),
         "revision": str(budget.revision),
     }
 
 
-def recap(balance: Balance, budget: Budget) -> tuple[Balance, Excess | None]:
+@dataclass(frozen=True, slots=True)
+class Recapped:
+    """A period under its changed budget: its balance, what stands above the cap now, and what is to be told."""
+
+    balance: Balance
+    excess: Excess | None
+    alerts: Sequence[Alert]
+
+
+def recap(balance: Balance, budget: Budget, currency: str, now: datetime) -> Recapped:
     """Put a budget's current period under its changed cap; record what now stands above it.
 
     A lowered cap blocks further calls and takes nothing back.
     """
-    after = balance._replace(cap=budget.cap, enforcement=budget.enforcement, frozen=budget.frozen)
-    beyond = after.used - after.cap - after.excess
-    if beyond <= ZERO or after.enforcement is not Enforcement.ENFORCE:
-        return after, None
-    return after._replace(excess=after.excess + beyond), Excess(after.key, ExcessKind.CAP_CHANGED, beyond, "")
+    after = balance._replace(
+        cap=budget.cap,
+        enforcement=budget.enforcement,
+        frozen=budget.frozen,
+        floors=budget.floors,
+        thresholds=budget.thresholds,
+    )
+    alerts, after = rearm(after, balance, currency, now)
+    if after.beyond <= ZERO or after.enforcement is not Enforcement.ENFORCE:
+        return Recapped(after, None, alerts)
+    excess = Excess(after.key, ExcessKind.CAP_CHANGED, after.beyond, "")
+    return Recapped(after._replace(excess=after.excess + after.beyond), excess, alerts)

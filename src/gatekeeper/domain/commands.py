@@ -11,6 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from .access import SYSTEM, Actor
+from .budget import Priority
 from .prices import TokenCounts
 from .reservation import NO_METRICS, Attribution, Metrics, Outcome
 
@@ -35,7 +36,11 @@ class Tokens:
 
 @dataclass(slots=True, kw_only=True)
 class Reserve:
-    """Hold an estimate. `digest` stands for the request's whole content."""
+    """Hold an estimate. `digest` stands for the request's whole content.
+
+    `override_id` names the only override that may pay for it; `override_request` is why one should, and asks for it
+    where the call is denied.
+    """
 
     reservation_id: str
     attribution: Attribution
@@ -43,6 +48,9 @@ class Reserve:
     ttl: timedelta
     digest: bytes
     labels: Mapping[str, str] = field(default_factory=dict)
+    priority: Priority = Priority.NORMAL
+    override_id: str = ""
+    override_request: str = ""
     validate_only: bool = False
     actor: Actor = SYSTEM
 

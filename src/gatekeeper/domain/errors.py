@@ -9,6 +9,7 @@ each attribute ends up in the metadata of the answer::
     │   ├── OrganizationNotFound
     │   ├── ScopeNotFound
     │   ├── ReservationNotFound
+    │   ├── OverrideNotFound
     │   └── TokenNotFound
     ├── Unauthenticated
     │   ├── TokenMissing
@@ -30,12 +31,16 @@ each attribute ends up in the metadata of the answer::
     │   ├── HoldTooLarge
     │   ├── HoldTooLong
     │   ├── CurrencyMismatch
-    │   └── UnpricedModel
+    │   ├── UnpricedModel
+    │   ├── OverrideOver
+    │   ├── OverrideNeedsAnother
+    │   └── ReservationInUse
     ├── ReservationAmbiguous
     ├── EtagMismatch
     ├── QueueFull
     ├── RateLimited
     ├── TooManyHolds
+    ├── TooManyOverrides
     ├── DatabaseUnavailable
     ├── Draining
     └── DeadlineExceeded
@@ -71,6 +76,10 @@ class ScopeNotFound(NotFound):
 
 class ReservationNotFound(NotFound):
     """There is no reservation {reservation_id!r}."""
+
+
+class OverrideNotFound(NotFound):
+    """There is no override {override_id!r}."""
 
 
 class TokenNotFound(NotFound):
@@ -161,6 +170,18 @@ class UnpricedModel(WrongState):
     """No price is known for model {model!r}. Commit with an amount, or ask an admin to price it."""
 
 
+class OverrideOver(WrongState):
+    """Override {override_id!r} is {state}. Make a new one."""
+
+
+class OverrideNeedsAnother(WrongState):
+    """Override {override_id!r} of {amount} needs a second admin: another one than {granted_by!r} has to approve it."""
+
+
+class ReservationInUse(WrongState):
+    """Reservation {reservation_id!r} was admitted already; an override for one call has to come before it."""
+
+
 class ReservationAmbiguous(GatekeeperError):
     """Several organizations have a reservation {reservation_id!r}; name the organization."""
 
@@ -179,6 +200,10 @@ class RateLimited(GatekeeperError):
 
 class TooManyHolds(GatekeeperError):
     """{whose} has {most} open holds, as many as it may. Commit or release what is done, or wait until some expire."""
+
+
+class TooManyOverrides(GatekeeperError):
+    """{organization!r} has {most} overrides that are {state}, as many as it may. End or decline some first."""
 
 
 class DatabaseUnavailable(GatekeeperError):

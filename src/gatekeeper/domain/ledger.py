@@ -11,14 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from . import billing, errors
-from .admission import Admitted, Denied, decide, explain
+from . import alerts, billing, errors
+from .admission import Admitted, Denied, decide, explain, would_deny
 from .billing import Cost
 from .budget import Balance, BalanceKey, Budget, Enforcement, ExcessKind, Scope, ScopeKind
 from .commands import Command, Commit, Expire, Extend, Money, Release, Reserve, Tokens
 from .money import ZERO, plain
 from .open_holds import OpenHolds
 from .organization import Organization
+from .override_use import OverrideUse, Parts
+from .overrides import Overrides, Payment, use_event
 from .periods import Periods
 from .prices import PriceList
 from .release import foreign_release
@@ -45,13 +47,15 @@ class Ledger:
         balances: Mapping[BalanceKey, Balance],
         reservations: Mapping[str, Reservation],
         open_holds: OpenHolds,
+        overrides: Overrides,
     ) -> None:
         """Take what was loaded. `balances` may lack those of the current periods: they stand at zero then."""
         self.organization = organization
         self.now = now
         self.periods = periods
-        self.changes = Changes(open_holds=open_holds.changed)
+        self.changes = Changes(open_holds=open_holds.changed, overrides=overrides.changed)
         self._open_holds = open_holds
+        self._overrides = overrides
         self._prices = prices
         self._owner = owner
         self._balances = dict(balances)
@@ -85,11 +89,17 @@ class Ledger:
         self._open_holds.demand_room(command.actor.caller)
         if self.organization.known_scopes:
             self._demand_known(attribution)
+        if command.override_id and not self._overrides.knows(command.override_id):
+            raise errors.OverrideNotFound(override_id=command.override_id)
         model = command.estimate.model if isinstance(command.estimate, Tokens) else ""
         amount, price_version = self._estimate(command.estimate, attribution.agent_type)
         balances = self._asked(attribution, self.periods)
-        verdict = decide(amount, balances)
-        if isinstance(verdict, Denied):
+        verdict = decide(amount, balances, command.priority)
+        payment = None
+        if isinstance(verdict, Denied) and amount is not None:
+            reservation_id, named = command.reservation_id, command.override_id
+            payment = self._overrides.payment(verdict, attribution, reservation_id, amount, named)
+        if isinstance(verdict, Denied) and payment is None:
             denial = self._denial(
                 command,
                 attribution=attribution,
@@ -98,6 +108,7 @@ class Ledger:
                 requested=amount,
                 balances=balances,
             )
+            denial.override_request = command.override_request
             if not command.validate_only:
                 self.changes.denials.append(denial)
             return denial
@@ -117,14 +128,16 @@ class Ledger:
             caller=command.actor.caller.caller_id,
             request_digest=command.digest,
             price_version=price_version,
-            would_deny=verdict.would_deny,
+            would_deny=would_deny(verdict),
             labels=command.labels,
+            priority=command.priority,
+            override=payment and payment.use(),
         )
         if command.validate_only:
             return Held(reservation, balances)
         self._open_holds.add(reservation.caller, 1)
         self._reservations[command.reservation_id] = self.changes.made[command.reservation_id] = reservation
-        return Held(reservation, self._hold(balances, amount, verdict))
+        return Held(reservation, self._hold(balances, amount, verdict, self._book(payment, reservation, command)))
 
     def commit(self, command: Commit) -> Committed:
         """Record the real cost, whatever the state of the hold, but once."""
@@ -141,12 +154,13 @@ class Ledger:
             )
         late = held.state is not ReservationState.HELD
         freed = ZERO if late else held.amount
+        use = held.override and held.override.less(held.amount - cost.amount)
         balances = self._settle(
-            held, cost.amount - held.charged, freed, ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE
+            held, cost.amount - held.charged, freed, ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE, use
         )
         if held.charged:
             self._bill(held, ExecutionKind.REVERSAL, -held.charged)
-        committed = held._replace(committed=cost.amount, commit_digest=command.digest, late=late)
+        committed = held._replace(committed=cost.amount, commit_digest=command.digest, late=late, override=use)
         if not late:
             committed = self._ended(committed, ReservationState.COMMITTED, _ender(command))
         execution = billing.settlement(committed, command, cost, self.now)
@@ -176,11 +190,17 @@ class Ledger:
         if until > held.expires_at:
             self._open_holds.demand_life(held.reservation_id, held.created_at, until)
         balances = self._asked(held.attribution, held.periods)
-        more, would_deny = amount - held.amount, held.would_deny
+        more, use = amount - held.amount, held.override
+        extended = held._replace(amount=amount, expires_at=until)
         if more:
             self._demand_current(held, balances)
-            verdict = decide(more, balances)
+            verdict = decide(more, balances, held.priority)
+            payment = None
             if isinstance(verdict, Denied):
+                # One override pays for one hold.
+                named = use.override_id if use else ""
+                payment = self._overrides.payment(verdict, held.attribution, held.reservation_id, more, named)
+            if isinstance(verdict, Denied) and payment is None:
                 denial = self._denial(
                     command,
                     attribution=held.attribution,
@@ -192,9 +212,10 @@ class Ledger:
                 self.changes.denials.append(denial)
                 return denial
             self._open_holds.demand_size(amount, balances, self.organization.currency)
-            balances = self._hold(balances, more, verdict)
-            would_deny = would_deny or verdict.would_deny
-        extended = held._replace(amount=amount, expires_at=until, would_deny=would_deny)
+            balances = self._hold(balances, more, verdict, self._book(payment, held, command))
+            extended = extended._replace(
+                would_deny=held.would_deny or would_deny(verdict), override=payment.use(use) if payment else use
+            )
         return Held(self._change(extended), balances)
 
     def expire(self, command: Expire) -> Held:
@@ -216,6 +237,14 @@ class Ledger:
             and held.periods.of(key.window) == key.period
         )
         return min((instant for instant in (known, *here) if instant is not None), default=None)
+
+    def tell(self) -> None:
+        """Have the crossings of thresholds told, once no more commands come."""
+        for key, balance in self.changes.balances.items():
+            if alerts.is_due(balance):
+                found, marked = alerts.crossings(balance, self.organization.currency, self.now)
+                self.changes.alerts += found
+                self.changes.balances[key] = marked
 
     def execution_of(self, reservation_id: str) -> Execution | None:
         """Return what this batch has recorded for a reservation's commit."""
@@ -279,18 +308,29 @@ class Ledger:
                 key = BalanceKey(scope, budget.window, periods.of(budget.window))
                 balance = self._balances.get(key)
                 if balance is None and key.period == self.periods.of(budget.window):
-                    balance = Balance(key, budget.cap, budget.enforcement, budget.frozen)
+                    balance = budget.fresh(key.period)
                 if balance is not None:
                     asked.append(balance)
         return asked
 
-    def _hold(self, balances: Sequence[Balance], amount: Decimal, verdict: Admitted) -> list[Balance]:
+    def _book(self, payment: Payment | None, held: Reservation, command: Reserve | Extend) -> Parts:
+        """Have an override pay for what the verdict alone would not let through; return the parts beyond the caps."""
+        if payment is None:
+            return {}
+        self._overrides.book(payment)
+        self.changes.audit_events.append(use_event(payment, held, command.actor, self.now))
+        return payment.parts
+
+    def _hold(
+        self, balances: Sequence[Balance], amount: Decimal, verdict: Admitted | Denied, parts: Parts
+    ) -> list[Balance]:
         strained = {balance.key for balance in verdict.strained}
         return [
             self._put(
                 balance._replace(
                     reserved=balance.reserved + amount,
                     would_deny_count=balance.would_deny_count + (balance.key in strained),
+                    overridden=balance.overridden + parts.get(balance.key[:2], ZERO),
                 )
             )
             for balance in balances
@@ -299,12 +339,23 @@ class Ledger:
     def _bill(self, held: Reservation, kind: ExecutionKind, cost: Decimal) -> None:
         self.changes.executions.append(billing.entry(held, kind, cost, Outcome.UNKNOWN, self.now))
 
-    def _settle(self, held: Reservation, cost: Decimal, freed: Decimal, kind: ExcessKind) -> list[Balance]:
-        """Move `cost` to spent and take `freed` from reserved, recording what goes beyond a cap."""
+    def _settle(
+        self, held: Reservation, cost: Decimal, freed: Decimal, kind: ExcessKind, use: OverrideUse | None
+    ) -> list[Balance]:
+        """Move `cost` to spent and take `freed` from reserved, recording what goes beyond a cap.
+
+        `use` is what is left of the hold's override then.
+        """
+        if held.override and use:
+            self._overrides.settle(held.override, use, was_held=held.state is ReservationState.HELD)
         settled = []
         for balance in self._asked(held.attribution, held.periods):
             after = balance._replace(spent=balance.spent + cost, reserved=balance.reserved - freed)
-            beyond = after.used - after.cap - after.excess
+            if held.override and use:
+                budget = balance.key[:2]
+                repaid = held.override.part(*budget) - use.part(*budget)
+                after = after._replace(overridden=after.overridden - repaid)
+            beyond = after.beyond
             if beyond > ZERO and after.enforcement is Enforcement.ENFORCE:
                 self.changes.excesses.append(Excess(after.key, kind, beyond, held.reservation_id))
                 after = after._replace(excess=after.excess + beyond)
@@ -312,8 +363,9 @@ class Ledger:
         return settled
 
     def _end(self, held: Reservation, state: ReservationState, ended_by: str, charge: Decimal) -> Held:
-        balances = self._settle(held, charge, held.amount, ExcessKind.OVERAGE)
-        return Held(self._change(self._ended(held._replace(charged=charge), state, ended_by)), balances)
+        use = held.override and held.override.less(held.amount - charge)
+        balances = self._settle(held, charge, held.amount, ExcessKind.OVERAGE, use)
+        return Held(self._change(self._ended(held._replace(charged=charge, override=use), state, ended_by)), balances)
 
     def _ended(self, held: Reservation, state: ReservationState, ended_by: str) -> Reservation:
         self._open_holds.add(held.caller, -1)

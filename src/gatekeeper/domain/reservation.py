@@ -14,8 +14,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .budget import ORGANIZATION, Scope, ScopeKind
+from .budget import ORGANIZATION, Priority, Scope, ScopeKind
 from .money import ZERO
+from .override_use import OverrideUse
 from .periods import Periods
 
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
@@ -83,7 +84,7 @@ class Reservation(NamedTuple):
 
     `caller` is the id of who made it, `owner` names the process that did. `request_digest` tells a retry from another
     request under the same id; `commit_digest` likewise for its commit. `charged` is what its expiry cost under the
-    CHARGE policy, `committed` what its commit cost.
+    CHARGE policy, `committed` what its commit cost. `override` is what paid for a part of it beyond a cap.
     """
 
     reservation_id: str
@@ -106,6 +107,8 @@ class Reservation(NamedTuple):
     committed: Decimal | None = None
     commit_digest: bytes = b""
     late: bool = False
+    priority: Priority = Priority.NORMAL
+    override: OverrideUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,10 @@ NO_METRICS = Metrics()
 
 
 class Execution(NamedTuple):
-    """One entry of the billing log. It is written once and never changed."""
+    """One entry of the billing log. It is written once and never changed.
+
+    `override_amount` is the part of the cost that the override paid for; below zero in a reversal.
+    """
 
     reservation_id: str
     kind: ExecutionKind
@@ -142,3 +148,5 @@ class Execution(NamedTuple):
     metrics: Metrics = NO_METRICS
     labels: Mapping[str, str] = NO_LABELS
     late: bool = False
+    override_id: str = ""
+    override_amount: Decimal = ZERO

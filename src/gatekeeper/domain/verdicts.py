@@ -10,14 +10,19 @@ from typing import NamedTuple
 
 from .access import Actor
 from .admission import DenialReason, Denied
+from .alerts import Alert
 from .audit import AuditEvent
 from .budget import Balance, BalanceKey, ExcessKind
+from .overrides import Override
 from .reservation import Attribution, Execution, Reservation
 
 
 @dataclass(slots=True, kw_only=True)
 class Denial:
-    """A Reserve or Extend that was not admitted. `headroom_at` is looked up after the decision."""
+    """A Reserve or Extend that was not admitted. `headroom_at` is looked up after the decision.
+
+    `override_request` is why the caller wants an override, `requested_override` the one that it has asked for.
+    """
 
     reservation_id: str
     attribution: Attribution
@@ -29,6 +34,8 @@ class Denial:
     denied_at: datetime
     actor: Actor
     headroom_at: datetime | None = None
+    override_request: str = ""
+    requested_override: Override | None = None
 
 
 class Held(NamedTuple):
@@ -69,6 +76,8 @@ class Changes:
     excesses: list[Excess] = field(default_factory=list)
     denials: list[Denial] = field(default_factory=list)
     audit_events: list[AuditEvent] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    overrides: Mapping[str, Override] = field(default_factory=dict)
     open_holds: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -32,6 +32,7 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
     errors.OrganizationNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_ORGANIZATION_NOT_FOUND),
     errors.ScopeNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_SCOPE_NOT_FOUND),
     errors.ReservationNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_RESERVATION_NOT_FOUND),
+    errors.OverrideNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_OVERRIDE_NOT_FOUND),
     errors.TokenNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_TOKEN_NOT_FOUND),
     errors.TokenMissing: Status(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_MISSING),
     errors.TokenInvalid: Status(grpc.StatusCode.UNAUTHENTICATED, ErrorReason.ERROR_REASON_TOKEN_INVALID),
@@ -53,6 +54,11 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
     errors.HoldTooLong: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_HOLD_TOO_LONG),
     errors.CurrencyMismatch: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_CURRENCY_MISMATCH),
     errors.UnpricedModel: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_UNPRICED_MODEL),
+    errors.OverrideOver: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_OVERRIDE_OVER),
+    errors.OverrideNeedsAnother: Status(
+        grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_OVERRIDE_NEEDS_ANOTHER
+    ),
+    errors.ReservationInUse: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_RESERVATION_IN_USE),
     errors.ReservationAmbiguous: Status(
         grpc.StatusCode.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_RESERVATION_AMBIGUOUS
     ),
@@ -60,6 +66,9 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
     errors.QueueFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL, 100),
     errors.RateLimited: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED, 250),
     errors.TooManyHolds: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_HOLDS, 1000),
+    errors.TooManyOverrides: Status(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_OVERRIDES, 1000
+    ),
     errors.DatabaseUnavailable: Status(
         grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, 1000
     ),

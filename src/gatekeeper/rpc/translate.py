@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gatekeeper.domain import errors
 from gatekeeper.domain.admission import DenialReason
-from gatekeeper.domain.budget import Balance, Budget, Enforcement, Scope, ScopeKind, Tier
+from gatekeeper.domain.budget import NO_FLOORS, Balance, Budget, Enforcement, Priority, Scope, ScopeKind, Tier
 from gatekeeper.domain.caps import etag_of
 from gatekeeper.domain.commands import Money, Tokens
 from gatekeeper.domain.money import NANOS_PER_UNIT, ZERO
@@ -31,7 +31,7 @@ from gatekeeper.domain.reservation import (
     ReservationState,
 )
 from gatekeeper.domain.verdicts import Denial
-from gatekeeper_client.v1 import budget_pb2, gatekeeper_service_pb2, reservation_pb2
+from gatekeeper_client.v1 import budget_pb2, gatekeeper_service_pb2, override_pb2, reservation_pb2
 
 from .money import read_money, write_money
 
@@ -39,6 +39,7 @@ E = TypeVar("E", bound=StrEnum)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_LENGTH = len("2026-11-20")
+WHOLE_PERCENT = 100
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -52,6 +53,7 @@ def _codes(members: type[E], wire: Any) -> tuple[dict[E, Any], dict[int, E]]:
 SCOPE_KINDS, SCOPE_KIND_OF = _codes(ScopeKind, budget_pb2.ScopeKind)
 WINDOWS, WINDOW_OF = _codes(Window, budget_pb2.BudgetWindow)
 ENFORCEMENTS, ENFORCEMENT_OF = _codes(Enforcement, budget_pb2.Enforcement)
+PRIORITIES, PRIORITY_OF = _codes(Priority, budget_pb2.Priority)
 TIERS, _tiers = _codes(Tier, budget_pb2.BudgetTier)
 STATES, STATE_OF = _codes(ReservationState, reservation_pb2.ReservationState)
 DENIAL_REASONS, _denial_reasons = _codes(DenialReason, reservation_pb2.DenialReason)
@@ -175,6 +177,7 @@ def write_status(balance: Balance, currency: str) -> budget_pb2.BudgetStatus:
         enforcement=ENFORCEMENTS[balance.enforcement],
         frozen=balance.frozen,
         would_deny_count=balance.would_deny_count,
+        overridden=write_money(balance.overridden, currency),
     )
 
 
@@ -196,7 +199,28 @@ def write_budget(budget: Budget, balance: Balance, currency: str) -> budget_pb2.
         reason=budget.reason,
         update_time=write_time(budget.updated_at),
         status=write_status(balance, currency),
+        floors=_write_floors(budget),
     )
+
+
+def _write_floors(budget: Budget) -> list[budget_pb2.PriorityFloor]:
+    if budget.floors == NO_FLOORS:
+        return []
+    return [
+        budget_pb2.PriorityFloor(priority=PRIORITIES[priority], percent=budget.floors.percent(priority))
+        for priority in (Priority.NORMAL, Priority.BATCH)
+    ]
+
+
+def read_floors(floors: Sequence[budget_pb2.PriorityFloor]) -> dict[Priority, int]:
+    """Read where calls of a priority stop; each may be named once."""
+    found: dict[Priority, int] = {}
+    for index, floor in enumerate(floors):
+        priority = PRIORITY_OF[floor.priority]
+        if priority in found:
+            raise errors.InvalidField(field=f"floors[{index}].priority", problem="is named twice")
+        found[priority] = floor.percent
+    return found
 
 
 def write_reservation(held: Reservation, organization: Organization) -> reservation_pb2.Reservation:
@@ -222,6 +246,21 @@ def write_reservation(held: Reservation, organization: Organization) -> reservat
         price_version=held.price_version,
         would_deny=held.would_deny,
         labels=held.labels,
+        priority=PRIORITIES[held.priority],
+        override=_write_use(held, organization.currency),
+    )
+
+
+def _write_use(held: Reservation, currency: str) -> override_pb2.OverrideUse | None:
+    if held.override is None:
+        return None
+    return override_pb2.OverrideUse(
+        override_id=held.override.override_id,
+        amount=write_money(held.override.amount, currency),
+        reservation_id=held.reservation_id,
+        agent=held.attribution.agent,
+        run=held.attribution.run,
+        create_time=write_time(held.created_at),
     )
 
 
@@ -235,6 +274,8 @@ def write_denial(denial: Denial, currency: str) -> reservation_pb2.Denial:
         written.shortfall.CopyFrom(write_money(denial.denied.shortfall, currency))
     if (headroom_time := write_time(denial.headroom_at)) is not None:
         written.headroom_time.CopyFrom(headroom_time)
+    if denial.denied.floor_percent < WHOLE_PERCENT:
+        written.floor_percent = denial.denied.floor_percent
     return written
 
 
@@ -266,6 +307,8 @@ def write_execution(entry: Execution, organization: Organization) -> reservation
         commit_time=write_time(entry.committed_at),
         day=entry.periods.day,
         month=entry.periods.month,
+        override_id=entry.override_id,
+        override_amount=write_money(entry.override_amount, currency) if entry.override_id else None,
     )
 
 

@@ -21,10 +21,12 @@ from gatekeeper.domain.ledger import Ledger
 from gatekeeper.domain.money import plain
 from gatekeeper.domain.open_holds import EVERYBODY, HoldLimits, OpenHolds
 from gatekeeper.domain.organization import Organization
+from gatekeeper.domain.overrides import Overrides
 from gatekeeper.domain.periods import Periods, Window, periods_at
 from gatekeeper.domain.verdicts import Committed, Denial, Verdict, headroom_is_due
 from gatekeeper.storage import books as storage
 from gatekeeper.storage.connections import Connection, wrap_errors
+from gatekeeper.storage.override_rows import read_needed
 
 from .prices import Prices
 
@@ -85,6 +87,7 @@ async def settle(
     current = periods_at(books.now, ZoneInfo(books.organization.time_zone))
     if current != periods:
         await storage.read_budgets(connection, organization, books, _scopes(commands), current)
+    overrides = await _overrides(connection, organization, books, commands)
     prices = rules.prices.known(books.organization) or await rules.prices.load(connection, books.organization)
     ledger = Ledger(
         organization=books.organization,
@@ -96,9 +99,11 @@ async def settle(
         balances=books.balances,
         reservations=books.reservations,
         open_holds=OpenHolds(books.open_holds, rules.holds),
+        overrides=overrides,
     )
     clock = asyncio.get_running_loop().time()
     results = [_apply(ledger, call, clock) for call in calls]
+    ledger.tell()
     await _look_up(connection, organization, ledger, results)
     if opened and not any(map(_is_kept, calls, results)):
         await connection.execute("ROLLBACK")
@@ -133,6 +138,18 @@ async def _open(
     if books is not None and only_reserves:
         await _read_repeated(connection, organization, books, periods)
     return books, opened
+
+
+async def _overrides(
+    connection: Connection, organization: str, books: storage.Books, commands: Sequence[Command]
+) -> Overrides:
+    """Read the overrides in force, and those that the reservations here use; mostly there are none to look for."""
+    used = {held.override.override_id for held in books.reservations.values() if held.override}
+    used |= {command.override_id for command in commands if isinstance(command, Reserve) and command.override_id}
+    until = books.organization.overrides_until
+    if not used and (until is None or until <= books.now):
+        return Overrides((), books.now)
+    return Overrides(await read_needed(connection, organization, used), books.now)
 
 
 def _scopes(commands: Sequence[Command]) -> set[Scope]:

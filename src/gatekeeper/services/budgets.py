@@ -20,6 +20,7 @@ from gatekeeper.storage import budgets as storage
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 
 from .batch import monthly_budget, opening_event
+from .changes import Changes
 
 # Budgets in one answer of GetStatus; ListBudgets pages through more.
 STATUS_MAX = 1000
@@ -47,14 +48,22 @@ class Budgets:
     """Reads without locks, and changes under the organization's lock."""
 
     def __init__(
-        self, *, reads: Pool, writes: Pool, monthly_budget: Decimal, auto_provision: bool, audit_key: AuditKey
+        self,
+        *,
+        reads: Pool,
+        writes: Pool,
+        monthly_budget: Decimal,
+        auto_provision: bool,
+        audit_key: AuditKey,
+        changes: Changes,
     ) -> None:
-        """Read and write by these pools; seal what the audit trail keeps with `audit_key`."""
+        """Read and write by these pools; seal what the audit trail keeps with `audit_key`, and tell `changes`."""
         self._reads = reads
         self._writes = writes
         self._monthly_budget = monthly_budget
         self._auto_provision = auto_provision
         self._audit_key = audit_key
+        self._changes = changes
 
     async def status(self, organization: str, scopes: Sequence[Scope], period: str) -> Status:
         """Return how an organization's budgets stand: those of `scopes` and its own, or all.
@@ -114,12 +123,13 @@ class Budgets:
                 balance = before.balance if before else None
                 if balance is None:
                     balance = await storage.count_from_books(connection, organization, key, budget)
-                balance, excess = caps.recap(balance, budget)
+                recapped = caps.recap(balance, budget, found.currency, now)
                 updated_at = await storage.write_budget(connection, organization, budget)
-                await storage.write_recapped(connection, organization, balance, excess)
+                await storage.write_recapped(connection, organization, recapped)
                 event = caps.change_event(before.budget if before else None, budget, actor, now)
                 await audit.write_event(connection, organization, event, self._audit_key)
-        return Standing(organization=found, budget=replace(budget, updated_at=updated_at), balance=balance)
+        self._changes.tell(organization)
+        return Standing(organization=found, budget=replace(budget, updated_at=updated_at), balance=recapped.balance)
 
     async def _lock(
         self, connection: Connection, organization: str, command: SetCap, actor: Actor
@@ -168,5 +178,4 @@ def _in_period(standing: storage.Standing, current: Periods, period: str) -> Bal
 def _current(standing: storage.Standing, current: Periods) -> Balance:
     """Return the balance of the current period; without one, no call has touched it."""
     budget = standing.budget
-    key = BalanceKey(budget.scope, budget.window, current.of(budget.window))
-    return standing.balance or Balance(key, budget.cap, budget.enforcement, budget.frozen)
+    return standing.balance or budget.fresh(current.of(budget.window))

@@ -21,10 +21,14 @@ from psycopg_pool import PoolTimeout
 from gatekeeper.domain import errors
 from gatekeeper.domain.commands import Command
 from gatekeeper.domain.periods import Periods
+from gatekeeper.domain.verdicts import Denial
+from gatekeeper.metrics import Metrics
 from gatekeeper.storage import books as storage
 from gatekeeper.storage.connections import Connection, Pool, is_lost, wrap_errors
 
 from .batch import Answer, Call, Result, Rules, guess_periods, is_about_one_call, settle
+from .changes import Changes
+from .verdict_metrics import count_verdicts
 
 log = structlog.get_logger(__name__)
 
@@ -52,11 +56,15 @@ class GateLimits:
 class Gate:
     """The way to the ledger for every operation on a reservation."""
 
-    def __init__(self, pool: Pool, rules: Rules, limits: GateLimits) -> None:
-        """Take calls for the database behind `pool`."""
+    def __init__(
+        self, pool: Pool, rules: Rules, limits: GateLimits, changes: Changes, metrics: Metrics | None = None
+    ) -> None:
+        """Take calls for the database behind `pool`; tell `changes` whose books they changed."""
         self.pool = pool
         self.rules = rules
         self.limits = limits
+        self.changes = changes
+        self.metrics = metrics
         self.waiting = 0
         self.is_open = True
         self._lanes: dict[str, Lane] = {}
@@ -136,6 +144,11 @@ class Gate:
         if len(found) > 1:
             raise errors.ReservationAmbiguous(reservation_id=reservation_id)
         return found[0]
+
+    @property
+    def lanes(self) -> int:
+        """How many organizations have calls under way."""
+        return len(self._lanes)
 
     def retire(self, lane: Lane) -> None:
         """Forget a lane that has nothing to do."""
@@ -230,7 +243,17 @@ class Lane:
             results = [errors.DatabaseUnavailable() if is_lost(error) else error] * len(calls)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             results = [error] * len(calls)
+        self._tell(calls, results)
         _answer(calls, results)
+
+    def _tell(self, calls: Sequence[Call], results: Sequence[Result | Exception]) -> None:
+        """Have what changed heard of, and counted; nobody's answer depends on it."""
+        if any(isinstance(result, Answer) and not isinstance(result.verdict, Denial) for result in results):
+            self._gate.changes.tell(self.organization)
+        if self._gate.metrics is not None:
+            since = self._since or 0.0
+            self._gate.metrics.batch(len(calls), asyncio.get_running_loop().time() - since)
+            count_verdicts(self._gate.metrics, results)
 
     async def _settle_singly(self, calls: Sequence[Call]) -> None:
         for call in calls:

@@ -25,6 +25,7 @@ from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 
 from .batch import monthly_budget, opening_event
 from .budgets import Budgets
+from .changes import Changes
 
 CURRENCY = re.compile("[A-Z]{3}")
 REASON = "gatekeeper init"
@@ -107,7 +108,9 @@ def _content(organization: Organization) -> Content:
 
 async def _set_budget(pool: Pool, name: str, cap: Decimal, actor: Actor, key: AuditKey) -> Budget:
     command = SetCap(scope=ORGANIZATION, window=Window.MONTH, cap=Money(amount=cap), reason=REASON)
-    budgets_of_all = Budgets(reads=pool, writes=pool, monthly_budget=cap, auto_provision=True, audit_key=key)
+    budgets_of_all = Budgets(
+        reads=pool, writes=pool, monthly_budget=cap, auto_provision=True, audit_key=key, changes=Changes()
+    )
     return (await budgets_of_all.set_cap(name, command, actor)).budget
 
 
@@ -148,32 +151,36 @@ async def _change(connection: Connection, before: Organization, after: Organizat
         if current.day < last_day:
             problem = f"would turn the calendar back behind calls of {last_day}; try again when it is that day there"
             raise errors.InvalidField(field="time_zone", problem=problem)
-        await _turn_back(connection, after.organization, current)
+        await _turn_back(connection, after, current, now)
 
 
-async def _turn_back(connection: Connection, name: str, current: Periods) -> None:
+async def _turn_back(connection: Connection, organization: Organization, current: Periods, now: datetime) -> None:
     """Let an earlier day be the current one, with every budget that has been set since.
 
     No call has been made later: a budget that is set today could not know of those of a day that is still to come.
     """
+    name = organization.organization
     await organizations.forget_later(connection, name, current)
     periods = [current.day, current.month]
     standings = await budgets.list_budgets(connection, name, periods=periods, limit=PAGE)
     while standings:
         for standing in standings:
-            await _bring_into(connection, name, standing, current)
+            await _bring_into(connection, standing, current, organization=organization, now=now)
         last = standings[-1].budget
         standings = await budgets.list_budgets(
             connection, name, periods=periods, limit=PAGE, after=(last.scope, last.window)
         )
 
 
-async def _bring_into(connection: Connection, name: str, standing: budgets.Standing, current: Periods) -> None:
+async def _bring_into(
+    connection: Connection, standing: budgets.Standing, current: Periods, *, organization: Organization, now: datetime
+) -> None:
     """Give a budget a balance in the current day or month, under the cap that is in force."""
     budget, balance = standing.budget, standing.balance
     if budget.window is Window.TOTAL:
         return
     if balance is None:
         key = BalanceKey(budget.scope, budget.window, current.of(budget.window))
-        balance = await budgets.count_from_books(connection, name, key, budget)
-    await budgets.write_recapped(connection, name, *caps.recap(balance, budget))
+        balance = await budgets.count_from_books(connection, organization.organization, key, budget)
+    recapped = caps.recap(balance, budget, organization.currency, now)
+    await budgets.write_recapped(connection, organization.organization, recapped)

@@ -19,8 +19,9 @@ from gatekeeper.domain.periods import Periods, Window
 from gatekeeper.domain.reservation import Execution, Reservation
 from gatekeeper.domain.verdicts import Changes, Denial
 
-from . import audit, rows
+from . import audit, override_rows, rows
 from .connections import Connection, first
+from .override_rows import BOOK_OVERRIDES
 from .roundtrip import Statement, roundtrip
 
 # Locks the organization's row (by its primary key) for as long as the transaction lasts. The clock is read outside
@@ -30,7 +31,7 @@ LOCK = Statement(
     "lock",
     """
 WITH locked AS MATERIALIZED (
-    SELECT organization, currency, time_zone, expiry_policy, known_scopes, price_version
+    SELECT organization, currency, time_zone, expiry_policy, known_scopes, price_version, overrides_until
     FROM organizations WHERE organization = $1 FOR NO KEY UPDATE
 )
 SELECT greatest(clock_timestamp(), (SELECT max(created_at) FROM reservations WHERE organization = $1)), locked.*
@@ -69,8 +70,9 @@ CROSS JOIN LATERAL (
 
 # What is read of a budget and its balance, looked up one by one for the same reason.
 STANDING = """
-SELECT b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.frozen,
-       p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count
+SELECT b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.frozen, b.thresholds, b.floor_normal,
+       b.floor_batch, p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count, p.overridden,
+       p.alerted_spent, p.alerted_used, p.alert_round
 FROM {scopes}
 CROSS JOIN LATERAL (
     SELECT * FROM budgets WHERE organization = $1 AND scope_kind = s.kind AND scope_id = s.id OFFSET 0
@@ -138,7 +140,9 @@ UPDATE_RESERVATIONS = Statement(
 ON CONFLICT (organization, reservation_id) DO UPDATE SET
     amount = excluded.amount, state = excluded.state, expires_at = excluded.expires_at, ended_at = excluded.ended_at,
     ended_by = excluded.ended_by, commit_digest = excluded.commit_digest, charged = excluded.charged,
-    committed = excluded.committed, late = excluded.late, would_deny = excluded.would_deny
+    committed = excluded.committed, late = excluded.late, would_deny = excluded.would_deny,
+    override_id = excluded.override_id, override_amount = excluded.override_amount,
+    override_parts = excluded.override_parts
 """,
 )
 
@@ -159,7 +163,8 @@ INSERT INTO balances (organization, {rows.BALANCE_COLUMNS})
 SELECT $1, {rows.BALANCE_COLUMNS} FROM json_to_recordset($2) AS r({rows.BALANCE_TYPES})
 ON CONFLICT (organization, scope_kind, scope_id, budget_window, period) DO UPDATE SET
     reserved = excluded.reserved, spent = excluded.spent, excess = excluded.excess,
-    would_deny_count = excluded.would_deny_count
+    would_deny_count = excluded.would_deny_count, overridden = excluded.overridden,
+    alerted_spent = excluded.alerted_spent, alerted_used = excluded.alerted_used, alert_round = excluded.alert_round
 """,
 )
 
@@ -168,6 +173,16 @@ INSERT_EXCESSES = Statement(
     f"""
 INSERT INTO excesses (organization, recorded_at, {rows.EXCESS_COLUMNS})
 SELECT $1, clock_timestamp(), {rows.EXCESS_COLUMNS} FROM json_to_recordset($2) AS r({rows.EXCESS_TYPES})
+""",
+)
+
+# Writes alerts, each once: by the unique index, were the marks on its balance ever to fail.
+INSERT_ALERTS = Statement(
+    "insert_alerts",
+    f"""
+INSERT INTO alerts (organization, {rows.ALERT_COLUMNS})
+SELECT $1, {rows.ALERT_COLUMNS} FROM json_to_recordset($2) AS r({rows.ALERT_TYPES})
+ON CONFLICT DO NOTHING
 """,
 )
 
@@ -295,6 +310,8 @@ async def close_books(connection: Connection, organization: str, changes: Change
         (INSERT_EXECUTIONS, [rows.of_execution(execution) for execution in changes.executions]),
         (INSERT_DENIALS, [_sealed(organization, denial, key) for denial in changes.denials]),
         (INSERT_AUDIT_EVENTS, [audit.event_record(organization, event, key) for event in changes.audit_events]),
+        (INSERT_ALERTS, [rows.of_alert(alert) for alert in changes.alerts]),
+        (BOOK_OVERRIDES, [override_rows.of_booked(override) for override in changes.overrides.values()]),
         (INSERT_EXCESSES, [rows.of_excess(excess) for excess in changes.excesses]),
         (UPSERT_OPEN_HOLDS, [{"caller": caller, "holds": holds} for caller, holds in changes.open_holds.items()]),
         (UPSERT_BALANCES, [rows.of_balance(balance) for balance in changes.balances.values()]),

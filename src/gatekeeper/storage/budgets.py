@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Enforcement, Scope, ScopeKind
+from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Enforcement, Floors, Scope, ScopeKind
+from gatekeeper.domain.caps import Recapped
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Window
-from gatekeeper.domain.verdicts import Excess
 
 from . import rows
-from .books import INSERT_EXCESSES, LOCK, OPEN_ORGANIZATION
+from .books import INSERT_ALERTS, INSERT_EXCESSES, LOCK, OPEN_ORGANIZATION
 from .connections import Connection
 from .roundtrip import roundtrip
 
 BUDGET_COLUMNS = (
-    "b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.thresholds, b.frozen, b.revision, b.reason,"
-    " b.updated_at"
+    "b.scope_kind, b.scope_id, b.budget_window, b.cap, b.enforcement, b.thresholds, b.floor_normal, b.floor_batch,"
+    " b.frozen, b.revision, b.reason, b.updated_at"
 )
-BALANCE_COLUMNS = "p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count"
+BALANCE_COLUMNS = (
+    "p.period, p.cap, p.enforcement, p.reserved, p.spent, p.excess, p.would_deny_count, p.overridden, p.alerted_spent,"
+    " p.alerted_used, p.alert_round"
+)
 
 # Budgets in the order of the primary key's meaning: the organization first, runs last.
 RANK = (
@@ -31,7 +34,8 @@ RANK = (
 
 # Reads without a lock who an organization is, and what time it is.
 ORGANIZATION = """
-SELECT clock_timestamp(), organization, currency, time_zone, expiry_policy, known_scopes, price_version
+SELECT clock_timestamp(), organization, currency, time_zone, expiry_policy, known_scopes, price_version,
+    overrides_until
 FROM organizations WHERE organization = %s
 """
 
@@ -59,21 +63,23 @@ SUM_RESERVED = (
 
 # Writes a budget, by its primary key.
 UPSERT_BUDGET = """
-INSERT INTO budgets (organization, scope_kind, scope_id, budget_window, cap, enforcement, thresholds, frozen, revision,
-    reason, updated_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+INSERT INTO budgets (organization, scope_kind, scope_id, budget_window, cap, enforcement, thresholds, floor_normal,
+    floor_batch, frozen, revision, reason, updated_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
 ON CONFLICT (organization, scope_kind, scope_id, budget_window) DO UPDATE SET
     cap = excluded.cap, enforcement = excluded.enforcement, thresholds = excluded.thresholds,
-    frozen = excluded.frozen, revision = excluded.revision, reason = excluded.reason, updated_at = excluded.updated_at
+    floor_normal = excluded.floor_normal, floor_batch = excluded.floor_batch, frozen = excluded.frozen,
+    revision = excluded.revision, reason = excluded.reason, updated_at = excluded.updated_at
 RETURNING updated_at
 """
 
 # Writes a balance whose cap has changed, by its primary key.
 RECAP_BALANCE = f"""
 INSERT INTO balances (organization, {rows.BALANCE_COLUMNS})
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (organization, scope_kind, scope_id, budget_window, period) DO UPDATE SET
-    cap = excluded.cap, enforcement = excluded.enforcement, excess = excluded.excess
+    cap = excluded.cap, enforcement = excluded.enforcement, excess = excluded.excess,
+    alerted_spent = excluded.alerted_spent, alerted_used = excluded.alerted_used, alert_round = excluded.alert_round
 """
 
 
@@ -128,13 +134,15 @@ async def list_budgets(
 
 
 def _standing(row: Sequence[Any]) -> Standing:
-    kind, scope_id, window, cap, enforcement, thresholds, frozen, revision, reason, updated_at, period, *balance = row
+    (kind, scope_id, window, cap, enforcement, thresholds, floor_normal, floor_batch, frozen, revision, reason,
+     updated_at, period, *balance) = row  # fmt: skip
     budget = Budget(
         scope=Scope(ScopeKind(kind), scope_id),
         window=Window(window),
         cap=cap,
         enforcement=Enforcement(enforcement),
         thresholds=tuple(thresholds),
+        floors=Floors(floor_normal, floor_batch),
         frozen=frozen,
         revision=revision,
         reason=reason,
@@ -143,7 +151,7 @@ def _standing(row: Sequence[Any]) -> Standing:
     if period is None:
         return Standing(budget=budget, balance=None)
     key = BalanceKey(budget.scope, budget.window, period)
-    return Standing(budget=budget, balance=rows.balance_of(key, frozen, balance))
+    return Standing(budget=budget, balance=rows.balance_of(key, budget, balance))
 
 
 async def count_from_books(connection: Connection, organization: str, key: BalanceKey, budget: Budget) -> Balance:
@@ -155,7 +163,7 @@ async def count_from_books(connection: Connection, organization: str, key: Balan
         row = await cursor.fetchone()
         assert row is not None
         sums.append(row[0])
-    return Balance(key, budget.cap, budget.enforcement, budget.frozen, reserved=sums[0], spent=sums[1])
+    return budget.fresh(key.period)._replace(reserved=sums[0], spent=sums[1])
 
 
 async def write_budget(connection: Connection, organization: str, budget: Budget) -> datetime:
@@ -169,6 +177,7 @@ async def write_budget(connection: Connection, organization: str, budget: Budget
             budget.cap,
             budget.enforcement,
             list(budget.thresholds),
+            *budget.floors,
             budget.frozen,
             budget.revision,
             budget.reason,
@@ -180,8 +189,11 @@ async def write_budget(connection: Connection, organization: str, budget: Budget
     return updated_at
 
 
-async def write_recapped(connection: Connection, organization: str, balance: Balance, excess: Excess | None) -> None:
-    """Write a balance under its changed cap, and what stands above it."""
-    await connection.execute(RECAP_BALANCE, (organization, *rows.of_balance(balance).values()))
-    if excess is not None:
-        await roundtrip(connection, (INSERT_EXCESSES, (organization, rows.as_json([rows.of_excess(excess)]))))
+async def write_recapped(connection: Connection, organization: str, recapped: Recapped) -> None:
+    """Write a balance under its changed cap, what stands above it, and what is to be told."""
+    await connection.execute(RECAP_BALANCE, (organization, *rows.of_balance(recapped.balance).values()))
+    excesses = [] if recapped.excess is None else [rows.of_excess(recapped.excess)]
+    alerts = [rows.of_alert(alert) for alert in recapped.alerts]
+    for statement, records in ((INSERT_EXCESSES, excesses), (INSERT_ALERTS, alerts)):
+        if records:
+            await roundtrip(connection, (statement, (organization, rows.as_json(records))))

@@ -47,11 +47,34 @@ WRITTEN_ONCE = Privileges()
 PRIVILEGES: Mapping[str, Privileges] = {
     "alembic_version": READ,
     # Currency, time zone and policies are changed by `gatekeeper init`, as the owner.
-    "organizations": Privileges(update=("price_version",)),
+    "organizations": Privileges(update=("price_version", "overrides_until")),
     "budgets": Privileges(
-        update=("cap", "enforcement", "thresholds", "frozen", "revision", "reason", "updated_at"),
+        update=(
+            "cap",
+            "enforcement",
+            "thresholds",
+            "frozen",
+            "floor_normal",
+            "floor_batch",
+            "revision",
+            "reason",
+            "updated_at",
+        ),
     ),
-    "balances": Privileges(update=("cap", "enforcement", "reserved", "spent", "excess", "would_deny_count")),
+    "balances": Privileges(
+        update=(
+            "cap",
+            "enforcement",
+            "reserved",
+            "spent",
+            "excess",
+            "would_deny_count",
+            "overridden",
+            "alerted_spent",
+            "alerted_used",
+            "alert_round",
+        )
+    ),
     "reservations": Privileges(
         update=(
             "amount",
@@ -64,6 +87,9 @@ PRIVILEGES: Mapping[str, Privileges] = {
             "committed",
             "late",
             "would_deny",
+            "override_id",
+            "override_amount",
+            "override_parts",
         )
     ),
     "open_holds": Privileges(update=("holds",)),
@@ -78,6 +104,26 @@ PRIVILEGES: Mapping[str, Privileges] = {
     "audit_events": WRITTEN_ONCE,
     "audit_chain": WRITTEN_ONCE,
     "audit_heads": Privileges(update=("sequence", "link")),
+    "overrides": Privileges(
+        update=(
+            "max_amount",
+            "reserved",
+            "spent",
+            "ttl",
+            "state",
+            "expires_at",
+            "granted_by",
+            "granted_by_id",
+            "approved_by",
+            "ended_by",
+            "ended_at",
+        )
+    ),
+    "alerts": Privileges(update=("dispatched_at",)),
+    "alert_deliveries": Privileges(
+        update=("state", "attempts", "next_attempt_at", "delivered_at", "last_error"),
+    ),
+    "verifications": WRITTEN_ONCE,
 }
 WANTED = frozenset((table, privilege) for table, granted in PRIVILEGES.items() for privilege in granted.named())
 

@@ -9,10 +9,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
-from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Enforcement, Scope, ScopeKind
+from gatekeeper.domain.alerts import Alert
+from gatekeeper.domain.budget import (
+    Alerted,
+    Balance,
+    BalanceKey,
+    Budget,
+    Enforcement,
+    Floors,
+    Priority,
+    Scope,
+    ScopeKind,
+)
 from gatekeeper.domain.organization import Organization
+from gatekeeper.domain.override_use import OverrideUse
 from gatekeeper.domain.periods import Periods, Window
 from gatekeeper.domain.reservation import (
     NO_METRICS,
@@ -52,6 +65,10 @@ _RESERVATION = {
     "committed": "numeric",
     "commit_digest": "text",
     "late": "boolean",
+    "priority": "text",
+    "override_id": "text",
+    "override_amount": "numeric",
+    "override_parts": "jsonb",
 }
 _EXECUTION = {
     "reservation_id": "text",
@@ -76,6 +93,8 @@ _EXECUTION = {
     "latency": "interval",
     "labels": "jsonb",
     "late": "boolean",
+    "override_id": "text",
+    "override_amount": "numeric",
 }
 _BALANCE = {
     **KEY_TYPES,
@@ -85,6 +104,23 @@ _BALANCE = {
     "spent": "numeric",
     "excess": "numeric",
     "would_deny_count": "bigint",
+    "overridden": "numeric",
+    "alerted_spent": "integer",
+    "alerted_used": "integer",
+    "alert_round": "integer",
+}
+_ALERT = {
+    "kind": "text",
+    **KEY_TYPES,
+    "basis": "text",
+    "threshold": "integer",
+    "round": "integer",
+    "subject": "text",
+    "message": "text",
+    "cap": "numeric",
+    "spent": "numeric",
+    "reserved": "numeric",
+    "occurred_at": "timestamptz",
 }
 _EXCESS = {**KEY_TYPES, "kind": "text", "amount": "numeric", "reservation_id": "text"}
 DENIAL = {
@@ -122,9 +158,13 @@ BALANCE_COLUMNS = ", ".join(_BALANCE)
 BALANCE_TYPES = _types(_BALANCE)
 EXCESS_COLUMNS = ", ".join(_EXCESS)
 EXCESS_TYPES = _types(_EXCESS)
+ALERT_COLUMNS = ", ".join(_ALERT)
+ALERT_TYPES = _types(_ALERT)
 DENIAL_COLUMNS = ", ".join(DENIAL)
 DENIAL_TYPES = _types(DENIAL)
 DENIAL_VALUES = DENIAL_COLUMNS.replace("seal", "decode(seal, 'hex')")
+
+NO_USE = {"override_id": "", "override_amount": "0", "override_parts": ()}
 
 SCOPE_COLUMNS = {
     ScopeKind.DEPARTMENT: "department",
@@ -142,7 +182,7 @@ def as_json(records: Sequence[dict[str, Any]] | Sequence[str]) -> str:
 
 def organization(row: Sequence[Any]) -> Organization:
     """Read a row of `organizations`."""
-    name, currency, time_zone, expiry_policy, known_scopes, price_version = row
+    name, currency, time_zone, expiry_policy, known_scopes, price_version, overrides_until = row
     return Organization(
         organization=name,
         currency=currency,
@@ -150,6 +190,7 @@ def organization(row: Sequence[Any]) -> Organization:
         expiry_policy=ExpiryPolicy(expiry_policy),
         known_scopes=known_scopes,
         price_version=price_version,
+        overrides_until=overrides_until,
     )
 
 
@@ -157,7 +198,7 @@ def reservation(row: Sequence[Any]) -> Reservation:
     """Read the RESERVATION_COLUMNS of a row."""
     (reservation_id, department, campaign, agent, run, agent_type, task, model, amount, state, day, month,
      created_at, expires_at, owner, caller, request_digest, price_version, would_deny, labels, ended_at, ended_by,
-     charged, committed, commit_digest, late) = row  # fmt: skip
+     charged, committed, commit_digest, late, priority, override_id, override_amount, parts) = row  # fmt: skip
     return Reservation(
         reservation_id,
         Attribution(department, campaign, agent, run, agent_type, task),
@@ -179,7 +220,24 @@ def reservation(row: Sequence[Any]) -> Reservation:
         committed,
         commit_digest,
         late,
+        Priority(priority),
+        _use(override_id, override_amount, parts) if override_id else None,
     )
+
+
+def _use(override_id: str, amount: Decimal, parts: Iterable[Sequence[str]]) -> OverrideUse:
+    return OverrideUse(
+        override_id,
+        amount,
+        {(Scope(ScopeKind(kind), scope_id), Window(window)): Decimal(part) for kind, scope_id, window, part in parts},
+    )
+
+
+def _of_use(use: OverrideUse | None) -> dict[str, Any]:
+    if use is None:
+        return NO_USE
+    parts = [[*scope, window, str(part)] for (scope, window), part in use.parts.items()]
+    return {"override_id": use.override_id, "override_amount": str(use.amount), "override_parts": parts}
 
 
 def of_reservation(held: Reservation) -> dict[str, Any]:
@@ -212,6 +270,8 @@ def of_reservation(held: Reservation) -> dict[str, Any]:
         "committed": None if held.committed is None else str(held.committed),
         "commit_digest": held.commit_digest.hex(),
         "late": held.late,
+        "priority": held.priority,
+        **_of_use(held.override),
     }
 
 
@@ -219,7 +279,7 @@ def execution(row: Sequence[Any]) -> Execution:
     """Read the EXECUTION_COLUMNS of a row."""
     (reservation_id, kind, department, campaign, agent, run, agent_type, task, model, day, month, committed_at, cost,
      reserved_amount, outcome, price_version, input_tokens, cached, cache_write, output_tokens, quality_score,
-     impact_score, conversions, revenue, latency, labels, late) = row  # fmt: skip
+     impact_score, conversions, revenue, latency, labels, late, override_id, override_amount) = row  # fmt: skip
     return Execution(
         reservation_id=reservation_id,
         kind=ExecutionKind(kind),
@@ -244,6 +304,8 @@ def execution(row: Sequence[Any]) -> Execution:
         ),
         labels=labels,
         late=late,
+        override_id=override_id,
+        override_amount=override_amount,
     )
 
 
@@ -279,6 +341,8 @@ def of_execution(entry: Execution) -> dict[str, Any]:
         "latency": _interval(metrics.latency),
         "labels": dict(entry.labels),
         "late": entry.late,
+        "override_id": entry.override_id,
+        "override_amount": str(entry.override_amount),
     }
 
 
@@ -290,21 +354,42 @@ def add_budgets(
     budgets: dict[tuple[Scope, Window], Budget], balances: dict[BalanceKey, Balance], found: Iterable[Sequence[Any]]
 ) -> None:
     """Read rows of budgets joined with their balances."""
-    for kind, scope_id, budget_window, cap, enforcement, frozen, period, *balance in found:
+    for kind, scope_id, budget_window, cap, enforcement, frozen, thresholds, normal, batch, period, *balance in found:
         scope, window = Scope(ScopeKind(kind), scope_id), Window(budget_window)
-        if (scope, window) not in budgets:
-            budgets[scope, window] = Budget(
-                scope=scope, window=window, cap=cap, enforcement=Enforcement(enforcement), frozen=frozen
+        budget = budgets.get((scope, window))
+        if budget is None:
+            budget = budgets[scope, window] = Budget(
+                scope=scope,
+                window=window,
+                cap=cap,
+                enforcement=Enforcement(enforcement),
+                thresholds=tuple(thresholds),
+                floors=Floors(normal, batch),
+                frozen=frozen,
             )
         if period is not None:
             key = BalanceKey(scope, window, period)
-            balances[key] = balance_of(key, frozen, balance)
+            balances[key] = balance_of(key, budget, balance)
 
 
-def balance_of(key: BalanceKey, frozen: bool, columns: Sequence[Any]) -> Balance:
-    """Read cap, enforcement, reserved, spent, excess and would_deny_count of a balance."""
-    cap, enforcement, reserved, spent, excess, would_deny_count = columns
-    return Balance(key, cap, Enforcement(enforcement), frozen, reserved, spent, excess, would_deny_count)
+def balance_of(key: BalanceKey, budget: Budget, columns: Sequence[Any]) -> Balance:
+    """Read the BALANCE_COLUMNS behind the key, of a balance of `budget`."""
+    (cap, enforcement, reserved, spent, excess, would_deny_count, overridden, alerted_spent, alerted_used,
+     alert_round) = columns  # fmt: skip
+    return Balance(
+        key,
+        cap,
+        Enforcement(enforcement),
+        budget.frozen,
+        reserved,
+        spent,
+        excess,
+        would_deny_count,
+        overridden,
+        Alerted(alerted_spent, alerted_used, alert_round),
+        budget.floors,
+        budget.thresholds,
+    )
 
 
 def of_key(key: BalanceKey) -> dict[str, Any]:
@@ -327,6 +412,27 @@ def of_balance(balance: Balance) -> dict[str, Any]:
         "spent": str(balance.spent),
         "excess": str(balance.excess),
         "would_deny_count": balance.would_deny_count,
+        "overridden": str(balance.overridden),
+        "alerted_spent": balance.alerted.spent,
+        "alerted_used": balance.alerted.used,
+        "alert_round": balance.alerted.round,
+    }
+
+
+def of_alert(alert: Alert) -> dict[str, Any]:
+    """Write an alert as the row that ALERT_TYPES describe."""
+    return {
+        "kind": alert.kind,
+        **(of_key(alert.key) if alert.key else dict.fromkeys(KEY_TYPES, "")),
+        "basis": alert.basis or "",
+        "threshold": alert.threshold,
+        "round": alert.round,
+        "subject": alert.subject,
+        "message": alert.message,
+        "cap": str(alert.cap),
+        "spent": str(alert.spent),
+        "reserved": str(alert.reserved),
+        "occurred_at": alert.occurred_at.isoformat(),
     }
 
 

@@ -82,6 +82,8 @@ organizations = Table(
     Column("known_scopes", Boolean, nullable=False, server_default=text("false")),
     _text("price_version"),
     _instant("created_at", server_default=func.now()),
+    # When the last override that was turned on ends: until then, calls without room look for one.
+    _instant("overrides_until", nullable=True),
     CheckConstraint("organization <> ''", name="named"),
     CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso_4217"),
     CheckConstraint("expiry_policy IN ('RELEASE', 'CHARGE')", name="expiry_policy_known"),
@@ -99,11 +101,14 @@ budgets = Table(
     Column("enforcement", Text, nullable=False),
     Column("thresholds", ARRAY(Integer), nullable=False),
     Column("frozen", Boolean, nullable=False, server_default=text("false")),
+    Column("floor_normal", Integer, nullable=False, server_default=text("100")),
+    Column("floor_batch", Integer, nullable=False, server_default=text("100")),
     Column("revision", BigInteger, nullable=False, server_default=text("1")),
     _text("reason"),
     _instant("updated_at", server_default=func.now()),
     PrimaryKeyConstraint("organization", "scope_kind", "scope_id", "budget_window"),
     CheckConstraint("cap >= 0", name="cap_not_negative"),
+    CheckConstraint("1 <= floor_batch AND floor_batch <= floor_normal AND floor_normal <= 100", name="floors_in_order"),
     CheckConstraint(SCOPE_KINDS, name="scope_kind_known"),
     CheckConstraint(ORGANIZATION_SCOPE, name="only_organization_has_no_id"),
     CheckConstraint(WINDOWS, name="window_known"),
@@ -125,11 +130,17 @@ balances = Table(
     _money("spent", server_default=text("0")),
     _money("excess", server_default=text("0")),
     Column("would_deny_count", BigInteger, nullable=False, server_default=text("0")),
+    _money("overridden", server_default=text("0")),
+    *(
+        Column(name, Integer, nullable=False, server_default=text(default))
+        for name, default in (("alerted_spent", "0"), ("alerted_used", "0"), ("alert_round", "1"))
+    ),
     PrimaryKeyConstraint("organization", "scope_kind", "scope_id", "budget_window", "period"),
     CheckConstraint("reserved >= 0", name="reserved_not_negative"),
     CheckConstraint("spent >= 0", name="spent_not_negative"),
     CheckConstraint("excess >= 0", name="excess_not_negative"),
-    CheckConstraint("enforcement <> 'ENFORCE' OR spent + reserved <= cap + excess", name="within_cap"),
+    CheckConstraint("overridden >= 0", name="overridden_not_negative"),
+    CheckConstraint("enforcement <> 'ENFORCE' OR spent + reserved <= cap + excess + overridden", name="within_cap"),
     CheckConstraint(SCOPE_KINDS, name="scope_kind_known"),
     CheckConstraint(WINDOWS, name="window_known"),
     CheckConstraint(ENFORCEMENTS, name="enforcement_known"),
@@ -163,7 +174,15 @@ reservations = Table(
     _money("committed", nullable=True),
     Column("late", Boolean, nullable=False, server_default=text("false")),
     _labels(),
+    # Without a default: a server of before it was there fails here, and not in what overrides are booked for.
+    Column("priority", Text, nullable=False),
+    _text("override_id"),
+    _money("override_amount", server_default=text("0")),
+    Column("override_parts", JSONB, nullable=False, server_default=text("'[]'")),
     PrimaryKeyConstraint("organization", "reservation_id"),
+    CheckConstraint("priority IN ('CRITICAL', 'NORMAL', 'BATCH')", name="priority_known"),
+    CheckConstraint("override_amount >= 0", name="override_amount_not_negative"),
+    CheckConstraint("override_amount = 0 OR override_id <> ''", name="override_named"),
     CheckConstraint("amount >= 0", name="amount_not_negative"),
     CheckConstraint("state IN ('HELD', 'COMMITTED', 'RELEASED', 'EXPIRED')", name="state_known"),
     CheckConstraint("(state = 'HELD') = (ended_at IS NULL)", name="ended_once"),
@@ -182,6 +201,13 @@ Index(
 )
 Index("reservations_newest_idx", reservations.c.organization, reservations.c.created_at, reservations.c.reservation_id)
 Index("reservations_id_idx", reservations.c.reservation_id)
+Index(
+    "reservations_override_idx",
+    reservations.c.organization,
+    reservations.c.override_id,
+    reservations.c.created_at,
+    postgresql_where=text("override_id <> ''"),
+)
 
 executions = Table(
     "executions",
@@ -208,7 +234,10 @@ executions = Table(
     Column("latency", Interval),
     Column("late", Boolean, nullable=False, server_default=text("false")),
     _labels(),
+    _text("override_id"),
+    _money("override_amount", server_default=text("0")),
     PrimaryKeyConstraint("organization", "reservation_id", "kind"),
+    CheckConstraint("override_amount = 0 OR override_id <> ''", name="override_named"),
     CheckConstraint("kind IN ('COMMIT', 'EXPIRY_CHARGE', 'REVERSAL')", name="kind_known"),
     CheckConstraint("(kind = 'REVERSAL') = (cost < 0)", name="only_reversals_are_negative"),
     CheckConstraint("outcome IN ('SUCCEEDED', 'FAILED', 'CANCELLED', 'UNKNOWN')", name="outcome_known"),
@@ -407,4 +436,122 @@ audit_heads = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("link", LargeBinary, nullable=False),
     comment="The last link of each chain. Whoever chains locks the row.",
+)
+
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("organization", Text),
+    Column("override_id", Text),
+    Column("scope_kind", Text),
+    Column("scope_id", Text),
+    _text("reservation_id"),
+    _money("max_amount"),
+    _money("reserved", server_default=text("0")),
+    _money("spent", server_default=text("0")),
+    Column("ttl", Interval, nullable=False),
+    Column("state", Text, nullable=False),
+    _instant("created_at"),
+    _instant("expires_at"),
+    Column("reason", Text, nullable=False),
+    *(
+        _text(name)
+        for name in ("requested_by", "requested_by_id", "granted_by", "granted_by_id", "approved_by", "ended_by")
+    ),
+    _instant("ended_at", nullable=True),
+    PrimaryKeyConstraint("organization", "override_id"),
+    CheckConstraint("max_amount > 0", name="max_amount_positive"),
+    CheckConstraint("reserved >= 0 AND spent >= 0", name="booked_not_negative"),
+    CheckConstraint("reserved + spent <= max_amount", name="not_overdrawn"),
+    CheckConstraint("state IN ('PENDING', 'ACTIVE', 'ENDED', 'DECLINED')", name="state_known"),
+    CheckConstraint("(scope_kind IS NULL) = (scope_id IS NULL)", name="scope_whole"),
+    CheckConstraint("(scope_kind IS NULL) = (reservation_id <> '')", name="one_target"),
+    CheckConstraint(SCOPE_KINDS, name="scope_kind_known"),
+    CheckConstraint(ORGANIZATION_SCOPE, name="only_organization_has_no_id"),
+    CheckConstraint("(state IN ('ENDED', 'DECLINED')) = (ended_at IS NOT NULL)", name="ended_once"),
+    CheckConstraint("reason <> ''", name="explained"),
+    CheckConstraint("state <> 'ACTIVE' OR granted_by <> ''", name="granted"),
+    comment="Permissions to spend past caps, bounded in amount and time, and what they have paid.",
+)
+Index(
+    "overrides_open_idx",
+    overrides.c.organization,
+    overrides.c.state,
+    overrides.c.expires_at,
+    postgresql_where=text("state IN ('PENDING', 'ACTIVE')"),
+)
+Index("overrides_newest_idx", overrides.c.organization, overrides.c.created_at, overrides.c.override_id)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("organization", Text),
+    Column("alert_id", BigInteger, Identity(always=True)),
+    Column("kind", Text, nullable=False),
+    *(_text(name) for name in ("scope_kind", "scope_id", "budget_window", "period", "basis")),
+    *(Column(name, Integer, nullable=False, server_default=text("0")) for name in ("threshold", "round")),
+    _text("subject"),
+    Column("message", Text, nullable=False),
+    *(_money(name, server_default=text("0")) for name in ("cap", "spent", "reserved")),
+    _instant("occurred_at"),
+    # When the alert was handed to the channels.
+    _instant("dispatched_at", nullable=True),
+    PrimaryKeyConstraint("organization", "alert_id"),
+    comment="What is told once: written in the transaction that it tells of. An empty organization: the installation.",
+)
+Index(
+    "alerts_once_idx",
+    *(
+        alerts.c[name]
+        for name in (
+            "organization",
+            "kind",
+            "scope_kind",
+            "scope_id",
+            "budget_window",
+            "period",
+            "basis",
+            "threshold",
+            "round",
+            "subject",
+        )
+    ),
+    unique=True,
+)
+Index("alerts_waiting_idx", alerts.c.alert_id, postgresql_where=text("dispatched_at IS NULL"))
+
+alert_deliveries = Table(
+    "alert_deliveries",
+    metadata,
+    Column("organization", Text),
+    Column("alert_id", BigInteger),
+    Column("channel", Text),
+    Column("state", Text, nullable=False, server_default="PENDING"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _instant("next_attempt_at"),
+    _instant("delivered_at", nullable=True),
+    _text("last_error"),
+    PrimaryKeyConstraint("organization", "alert_id", "channel"),
+    CheckConstraint("state IN ('PENDING', 'DELIVERED', 'DEAD')", name="state_known"),
+    CheckConstraint("(state = 'DELIVERED') = (delivered_at IS NOT NULL)", name="delivered_once"),
+    CheckConstraint("attempts >= 0", name="attempts_not_negative"),
+    comment="How far each alert has come on each channel.",
+)
+Index(
+    "alert_deliveries_due_idx",
+    alert_deliveries.c.next_attempt_at,
+    postgresql_where=text("state = 'PENDING'"),
+)
+
+verifications = Table(
+    "verifications",
+    metadata,
+    Column("organization", Text, server_default=""),
+    Column("verification_id", BigInteger, Identity(always=True)),
+    _instant("started_at"),
+    _instant("finished_at"),
+    *(Column(name, BigInteger, nullable=False) for name in ("differences", "audit_differences")),
+    _text("example"),
+    PrimaryKeyConstraint("organization", "verification_id"),
+    comment="What the servers' own verification has found. An empty organization: the whole installation.",
 )

@@ -6,6 +6,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import gatekeeper_client.v1.alert_pb2
 import gatekeeper_client.v1.budget_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -326,3 +327,35 @@ class SetPriceResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["price_version", b"price_version"]) -> None: ...
 
 Global___SetPriceResponse: typing_extensions.TypeAlias = SetPriceResponse
+
+@typing.final
+class TestAlertsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization"]) -> None: ...
+
+Global___TestAlertsRequest: typing_extensions.TypeAlias = TestAlertsRequest
+
+@typing.final
+class TestAlertsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ALERT_FIELD_NUMBER: builtins.int
+    @property
+    def alert(self) -> gatekeeper_client.v1.alert_pb2.Alert: ...
+    def __init__(
+        self,
+        *,
+        alert: gatekeeper_client.v1.alert_pb2.Alert | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["alert", b"alert"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["alert", b"alert"]) -> None: ...
+
+Global___TestAlertsResponse: typing_extensions.TypeAlias = TestAlertsResponse

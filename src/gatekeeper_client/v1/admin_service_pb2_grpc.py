@@ -55,6 +55,11 @@ class AdminServiceStub(object):
                 request_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.SetPriceRequest.SerializeToString,
                 response_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.SetPriceResponse.FromString,
                 _registered_method=True)
+        self.TestAlerts = channel.unary_unary(
+                '/gatekeeper.v1.AdminService/TestAlerts',
+                request_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -84,6 +89,12 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestAlerts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -106,6 +117,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetPrice,
                     request_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.SetPriceRequest.FromString,
                     response_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.SetPriceResponse.SerializeToString,
+            ),
+            'TestAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestAlerts,
+                    request_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -216,6 +232,33 @@ class AdminService(object):
             '/gatekeeper.v1.AdminService/SetPrice',
             gatekeeper_dot_v1_dot_admin__service__pb2.SetPriceRequest.SerializeToString,
             gatekeeper_dot_v1_dot_admin__service__pb2.SetPriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.AdminService/TestAlerts',
+            gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,7 +90,23 @@ _AdminServiceSetPriceType = typing_extensions.TypeVar(
     ],
 )
 
-class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServiceListTokensType, _AdminServiceRevokeTokenType, _AdminServiceSetPriceType]):
+_AdminServiceTestAlertsType = typing_extensions.TypeVar(
+    '_AdminServiceTestAlertsType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
+    ],
+)
+
+class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServiceListTokensType, _AdminServiceRevokeTokenType, _AdminServiceSetPriceType, _AdminServiceTestAlertsType]):
     @typing.overload
     def __init__(self: AdminServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -108,6 +124,10 @@ class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServic
         grpc.UnaryUnaryMultiCallable[
             gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
             gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
+            gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -129,6 +149,10 @@ class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServic
             gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
             gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
+            gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     CreateToken: _AdminServiceCreateTokenType
@@ -138,6 +162,8 @@ class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServic
     RevokeToken: _AdminServiceRevokeTokenType
 
     SetPrice: _AdminServiceSetPriceType
+
+    TestAlerts: _AdminServiceTestAlertsType
 
 AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -155,6 +181,10 @@ AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
         gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
     ],
 ]
 
@@ -186,5 +216,12 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
         context: _ServicerContext,
     ) -> typing.Union[gatekeeper_client.v1.admin_service_pb2.SetPriceResponse, collections.abc.Awaitable[gatekeeper_client.v1.admin_service_pb2.SetPriceResponse]]: ...
+
+    @abc.abstractmethod
+    def TestAlerts(
+        self,
+        request: gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse, collections.abc.Awaitable[gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse]]: ...
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -36,6 +36,12 @@ class _AuditActionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     AUDIT_ACTION_TOKEN_REVOKED: _AuditAction.ValueType  # 8
     AUDIT_ACTION_RESERVATION_RELEASED: _AuditAction.ValueType  # 9
     AUDIT_ACTION_CALL_DENIED: _AuditAction.ValueType  # 10
+    AUDIT_ACTION_OVERRIDE_REQUESTED: _AuditAction.ValueType  # 11
+    AUDIT_ACTION_OVERRIDE_GRANTED: _AuditAction.ValueType  # 12
+    AUDIT_ACTION_OVERRIDE_APPROVED: _AuditAction.ValueType  # 13
+    AUDIT_ACTION_OVERRIDE_DECLINED: _AuditAction.ValueType  # 14
+    AUDIT_ACTION_OVERRIDE_ENDED: _AuditAction.ValueType  # 15
+    AUDIT_ACTION_OVERRIDE_USED: _AuditAction.ValueType  # 16
 
 class AuditAction(_AuditAction, metaclass=_AuditActionEnumTypeWrapper): ...
 
@@ -50,6 +56,12 @@ AUDIT_ACTION_TOKEN_CREATED: AuditAction.ValueType  # 7
 AUDIT_ACTION_TOKEN_REVOKED: AuditAction.ValueType  # 8
 AUDIT_ACTION_RESERVATION_RELEASED: AuditAction.ValueType  # 9
 AUDIT_ACTION_CALL_DENIED: AuditAction.ValueType  # 10
+AUDIT_ACTION_OVERRIDE_REQUESTED: AuditAction.ValueType  # 11
+AUDIT_ACTION_OVERRIDE_GRANTED: AuditAction.ValueType  # 12
+AUDIT_ACTION_OVERRIDE_APPROVED: AuditAction.ValueType  # 13
+AUDIT_ACTION_OVERRIDE_DECLINED: AuditAction.ValueType  # 14
+AUDIT_ACTION_OVERRIDE_ENDED: AuditAction.ValueType  # 15
+AUDIT_ACTION_OVERRIDE_USED: AuditAction.ValueType  # 16
 Global___AuditAction: typing_extensions.TypeAlias = AuditAction
 
 @typing.final

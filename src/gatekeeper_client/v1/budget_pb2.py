@@ -27,25 +27,29 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agatekeeper/v1/budget.proto\x12\rgatekeeper.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"E\n\x05Scope\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x18.gatekeeper.v1.ScopeKindR\x04kind\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\"\xa3\x03\n\x06\x42udget\x12*\n\x05scope\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x33\n\x06window\x18\x02 \x01(\x0e\x32\x1b.gatekeeper.v1.BudgetWindowR\x06window\x12$\n\x03\x63\x61p\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyR\x03\x63\x61p\x12<\n\x0b\x65nforcement\x18\x04 \x01(\x0e\x32\x1a.gatekeeper.v1.EnforcementR\x0b\x65nforcement\x12\x1e\n\nthresholds\x18\x05 \x03(\x05R\nthresholds\x12\x16\n\x06\x66rozen\x18\x06 \x01(\x08R\x06\x66rozen\x12\x12\n\x04\x65tag\x18\x07 \x01(\tR\x04\x65tag\x12\x16\n\x06reason\x18\x08 \x01(\tR\x06reason\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x33\n\x06status\x18\n \x01(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x06status\"\x99\x04\n\x0c\x42udgetStatus\x12*\n\x05scope\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x33\n\x06window\x18\x02 \x01(\x0e\x32\x1b.gatekeeper.v1.BudgetWindowR\x06window\x12\x16\n\x06period\x18\x03 \x01(\tR\x06period\x12$\n\x03\x63\x61p\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x03\x63\x61p\x12(\n\x05spent\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyR\x05spent\x12.\n\x08reserved\x18\x06 \x01(\x0b\x32\x12.google.type.MoneyR\x08reserved\x12\x30\n\tavailable\x18\x07 \x01(\x0b\x32\x12.google.type.MoneyR\tavailable\x12/\n\x13utilization_percent\x18\x08 \x01(\x01R\x12utilizationPercent\x12-\n\x04tier\x18\t \x01(\x0e\x32\x19.gatekeeper.v1.BudgetTierR\x04tier\x12<\n\x0b\x65nforcement\x18\n \x01(\x0e\x32\x1a.gatekeeper.v1.EnforcementR\x0b\x65nforcement\x12\x16\n\x06\x66rozen\x18\x0b \x01(\x08R\x06\x66rozen\x12(\n\x10would_deny_count\x18\x0c \x01(\x03R\x0ewouldDenyCount*\xa2\x01\n\tScopeKind\x12\x1a\n\x16SCOPE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17SCOPE_KIND_ORGANIZATION\x10\x01\x12\x19\n\x15SCOPE_KIND_DEPARTMENT\x10\x02\x12\x17\n\x13SCOPE_KIND_CAMPAIGN\x10\x03\x12\x14\n\x10SCOPE_KIND_AGENT\x10\x04\x12\x12\n\x0eSCOPE_KIND_RUN\x10\x05*v\n\x0c\x42udgetWindow\x12\x1d\n\x19\x42UDGET_WINDOW_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42UDGET_WINDOW_DAY\x10\x01\x12\x17\n\x13\x42UDGET_WINDOW_MONTH\x10\x02\x12\x17\n\x13\x42UDGET_WINDOW_TOTAL\x10\x03*q\n\x0b\x45nforcement\x12\x1b\n\x17\x45NFORCEMENT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45NFORCEMENT_ENFORCE\x10\x01\x12\x14\n\x10\x45NFORCEMENT_WARN\x10\x02\x12\x16\n\x12\x45NFORCEMENT_SHADOW\x10\x03*\x8a\x01\n\nBudgetTier\x12\x1b\n\x17\x42UDGET_TIER_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x42UDGET_TIER_OK\x10\x01\x12\x17\n\x13\x42UDGET_TIER_WARNING\x10\x02\x12\x18\n\x14\x42UDGET_TIER_CRITICAL\x10\x03\x12\x18\n\x14\x42UDGET_TIER_EXCEEDED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agatekeeper/v1/budget.proto\x12\rgatekeeper.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"^\n\rPriorityFloor\x12\x33\n\x08priority\x18\x01 \x01(\x0e\x32\x17.gatekeeper.v1.PriorityR\x08priority\x12\x18\n\x07percent\x18\x02 \x01(\x05R\x07percent\"E\n\x05Scope\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x18.gatekeeper.v1.ScopeKindR\x04kind\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\"\xd9\x03\n\x06\x42udget\x12*\n\x05scope\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x33\n\x06window\x18\x02 \x01(\x0e\x32\x1b.gatekeeper.v1.BudgetWindowR\x06window\x12$\n\x03\x63\x61p\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyR\x03\x63\x61p\x12<\n\x0b\x65nforcement\x18\x04 \x01(\x0e\x32\x1a.gatekeeper.v1.EnforcementR\x0b\x65nforcement\x12\x1e\n\nthresholds\x18\x05 \x03(\x05R\nthresholds\x12\x16\n\x06\x66rozen\x18\x06 \x01(\x08R\x06\x66rozen\x12\x12\n\x04\x65tag\x18\x07 \x01(\tR\x04\x65tag\x12\x16\n\x06reason\x18\x08 \x01(\tR\x06reason\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x33\n\x06status\x18\n \x01(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x06status\x12\x34\n\x06\x66loors\x18\x0b \x03(\x0b\x32\x1c.gatekeeper.v1.PriorityFloorR\x06\x66loors\"\xcd\x04\n\x0c\x42udgetStatus\x12*\n\x05scope\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x33\n\x06window\x18\x02 \x01(\x0e\x32\x1b.gatekeeper.v1.BudgetWindowR\x06window\x12\x16\n\x06period\x18\x03 \x01(\tR\x06period\x12$\n\x03\x63\x61p\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x03\x63\x61p\x12(\n\x05spent\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyR\x05spent\x12.\n\x08reserved\x18\x06 \x01(\x0b\x32\x12.google.type.MoneyR\x08reserved\x12\x30\n\tavailable\x18\x07 \x01(\x0b\x32\x12.google.type.MoneyR\tavailable\x12/\n\x13utilization_percent\x18\x08 \x01(\x01R\x12utilizationPercent\x12-\n\x04tier\x18\t \x01(\x0e\x32\x19.gatekeeper.v1.BudgetTierR\x04tier\x12<\n\x0b\x65nforcement\x18\n \x01(\x0e\x32\x1a.gatekeeper.v1.EnforcementR\x0b\x65nforcement\x12\x16\n\x06\x66rozen\x18\x0b \x01(\x08R\x06\x66rozen\x12(\n\x10would_deny_count\x18\x0c \x01(\x03R\x0ewouldDenyCount\x12\x32\n\noverridden\x18\r \x01(\x0b\x32\x12.google.type.MoneyR\noverridden*\xa2\x01\n\tScopeKind\x12\x1a\n\x16SCOPE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17SCOPE_KIND_ORGANIZATION\x10\x01\x12\x19\n\x15SCOPE_KIND_DEPARTMENT\x10\x02\x12\x17\n\x13SCOPE_KIND_CAMPAIGN\x10\x03\x12\x14\n\x10SCOPE_KIND_AGENT\x10\x04\x12\x12\n\x0eSCOPE_KIND_RUN\x10\x05*v\n\x0c\x42udgetWindow\x12\x1d\n\x19\x42UDGET_WINDOW_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42UDGET_WINDOW_DAY\x10\x01\x12\x17\n\x13\x42UDGET_WINDOW_MONTH\x10\x02\x12\x17\n\x13\x42UDGET_WINDOW_TOTAL\x10\x03*q\n\x0b\x45nforcement\x12\x1b\n\x17\x45NFORCEMENT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45NFORCEMENT_ENFORCE\x10\x01\x12\x14\n\x10\x45NFORCEMENT_WARN\x10\x02\x12\x16\n\x12\x45NFORCEMENT_SHADOW\x10\x03*\x8a\x01\n\nBudgetTier\x12\x1b\n\x17\x42UDGET_TIER_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x42UDGET_TIER_OK\x10\x01\x12\x17\n\x13\x42UDGET_TIER_WARNING\x10\x02\x12\x18\n\x14\x42UDGET_TIER_CRITICAL\x10\x03\x12\x18\n\x14\x42UDGET_TIER_EXCEEDED\x10\x04*d\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11PRIORITY_CRITICAL\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x12\n\x0ePRIORITY_BATCH\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gatekeeper_client.v1.budget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCOPEKIND']._serialized_start=1137
-  _globals['_SCOPEKIND']._serialized_end=1299
-  _globals['_BUDGETWINDOW']._serialized_start=1301
-  _globals['_BUDGETWINDOW']._serialized_end=1419
-  _globals['_ENFORCEMENT']._serialized_start=1421
-  _globals['_ENFORCEMENT']._serialized_end=1534
-  _globals['_BUDGETTIER']._serialized_start=1537
-  _globals['_BUDGETTIER']._serialized_end=1675
-  _globals['_SCOPE']._serialized_start=103
-  _globals['_SCOPE']._serialized_end=172
-  _globals['_BUDGET']._serialized_start=175
-  _globals['_BUDGET']._serialized_end=594
-  _globals['_BUDGETSTATUS']._serialized_start=597
-  _globals['_BUDGETSTATUS']._serialized_end=1134
+  _globals['_SCOPEKIND']._serialized_start=1339
+  _globals['_SCOPEKIND']._serialized_end=1501
+  _globals['_BUDGETWINDOW']._serialized_start=1503
+  _globals['_BUDGETWINDOW']._serialized_end=1621
+  _globals['_ENFORCEMENT']._serialized_start=1623
+  _globals['_ENFORCEMENT']._serialized_end=1736
+  _globals['_BUDGETTIER']._serialized_start=1739
+  _globals['_BUDGETTIER']._serialized_end=1877
+  _globals['_PRIORITY']._serialized_start=1879
+  _globals['_PRIORITY']._serialized_end=1979
+  _globals['_PRIORITYFLOOR']._serialized_start=103
+  _globals['_PRIORITYFLOOR']._serialized_end=197
+  _globals['_SCOPE']._serialized_start=199
+  _globals['_SCOPE']._serialized_end=268
+  _globals['_BUDGET']._serialized_start=271
+  _globals['_BUDGET']._serialized_end=744
+  _globals['_BUDGETSTATUS']._serialized_start=747
+  _globals['_BUDGETSTATUS']._serialized_end=1336
 # @@protoc_insertion_point(module_scope)

@@ -104,6 +104,43 @@ BUDGET_TIER_CRITICAL: BudgetTier.ValueType  # 3
 BUDGET_TIER_EXCEEDED: BudgetTier.ValueType  # 4
 Global___BudgetTier: typing_extensions.TypeAlias = BudgetTier
 
+class _Priority:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PriorityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    PRIORITY_CRITICAL: _Priority.ValueType  # 1
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    PRIORITY_BATCH: _Priority.ValueType  # 3
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper): ...
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+PRIORITY_CRITICAL: Priority.ValueType  # 1
+PRIORITY_NORMAL: Priority.ValueType  # 2
+PRIORITY_BATCH: Priority.ValueType  # 3
+Global___Priority: typing_extensions.TypeAlias = Priority
+
+@typing.final
+class PriorityFloor(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: builtins.int
+    PERCENT_FIELD_NUMBER: builtins.int
+    priority: Global___Priority.ValueType
+    percent: builtins.int
+    def __init__(
+        self,
+        *,
+        priority: Global___Priority.ValueType = ...,
+        percent: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["percent", b"percent", "priority", b"priority"]) -> None: ...
+
+Global___PriorityFloor: typing_extensions.TypeAlias = PriorityFloor
+
 @typing.final
 class Scope(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -136,6 +173,7 @@ class Budget(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
+    FLOORS_FIELD_NUMBER: builtins.int
     window: Global___BudgetWindow.ValueType
     enforcement: Global___Enforcement.ValueType
     frozen: builtins.bool
@@ -151,6 +189,8 @@ class Budget(google.protobuf.message.Message):
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def status(self) -> Global___BudgetStatus: ...
+    @property
+    def floors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PriorityFloor]: ...
     def __init__(
         self,
         *,
@@ -164,9 +204,10 @@ class Budget(google.protobuf.message.Message):
         reason: builtins.str = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         status: Global___BudgetStatus | None = ...,
+        floors: collections.abc.Iterable[Global___PriorityFloor] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cap", b"cap", "scope", b"scope", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cap", b"cap", "enforcement", b"enforcement", "etag", b"etag", "frozen", b"frozen", "reason", b"reason", "scope", b"scope", "status", b"status", "thresholds", b"thresholds", "update_time", b"update_time", "window", b"window"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cap", b"cap", "enforcement", b"enforcement", "etag", b"etag", "floors", b"floors", "frozen", b"frozen", "reason", b"reason", "scope", b"scope", "status", b"status", "thresholds", b"thresholds", "update_time", b"update_time", "window", b"window"]) -> None: ...
 
 Global___Budget: typing_extensions.TypeAlias = Budget
 
@@ -186,6 +227,7 @@ class BudgetStatus(google.protobuf.message.Message):
     ENFORCEMENT_FIELD_NUMBER: builtins.int
     FROZEN_FIELD_NUMBER: builtins.int
     WOULD_DENY_COUNT_FIELD_NUMBER: builtins.int
+    OVERRIDDEN_FIELD_NUMBER: builtins.int
     window: Global___BudgetWindow.ValueType
     period: builtins.str
     utilization_percent: builtins.float
@@ -203,6 +245,8 @@ class BudgetStatus(google.protobuf.message.Message):
     def reserved(self) -> google.type.money_pb2.Money: ...
     @property
     def available(self) -> google.type.money_pb2.Money: ...
+    @property
+    def overridden(self) -> google.type.money_pb2.Money: ...
     def __init__(
         self,
         *,
@@ -218,8 +262,9 @@ class BudgetStatus(google.protobuf.message.Message):
         enforcement: Global___Enforcement.ValueType = ...,
         frozen: builtins.bool = ...,
         would_deny_count: builtins.int = ...,
+        overridden: google.type.money_pb2.Money | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["available", b"available", "cap", b"cap", "reserved", b"reserved", "scope", b"scope", "spent", b"spent"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["available", b"available", "cap", b"cap", "enforcement", b"enforcement", "frozen", b"frozen", "period", b"period", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "tier", b"tier", "utilization_percent", b"utilization_percent", "window", b"window", "would_deny_count", b"would_deny_count"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["available", b"available", "cap", b"cap", "overridden", b"overridden", "reserved", b"reserved", "scope", b"scope", "spent", b"spent"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["available", b"available", "cap", b"cap", "enforcement", b"enforcement", "frozen", b"frozen", "overridden", b"overridden", "period", b"period", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "tier", b"tier", "utilization_percent", b"utilization_percent", "window", b"window", "would_deny_count", b"would_deny_count"]) -> None: ...
 
 Global___BudgetStatus: typing_extensions.TypeAlias = BudgetStatus

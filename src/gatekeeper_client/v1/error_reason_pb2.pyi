@@ -56,6 +56,11 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_TOO_MANY_HOLDS: _ErrorReason.ValueType  # 30
     ERROR_REASON_HOLD_TOO_LARGE: _ErrorReason.ValueType  # 31
     ERROR_REASON_HOLD_TOO_LONG: _ErrorReason.ValueType  # 32
+    ERROR_REASON_OVERRIDE_NOT_FOUND: _ErrorReason.ValueType  # 33
+    ERROR_REASON_OVERRIDE_OVER: _ErrorReason.ValueType  # 34
+    ERROR_REASON_OVERRIDE_NEEDS_ANOTHER: _ErrorReason.ValueType  # 35
+    ERROR_REASON_RESERVATION_IN_USE: _ErrorReason.ValueType  # 36
+    ERROR_REASON_TOO_MANY_OVERRIDES: _ErrorReason.ValueType  # 37
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper): ...
 
@@ -92,4 +97,9 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 29
 ERROR_REASON_TOO_MANY_HOLDS: ErrorReason.ValueType  # 30
 ERROR_REASON_HOLD_TOO_LARGE: ErrorReason.ValueType  # 31
 ERROR_REASON_HOLD_TOO_LONG: ErrorReason.ValueType  # 32
+ERROR_REASON_OVERRIDE_NOT_FOUND: ErrorReason.ValueType  # 33
+ERROR_REASON_OVERRIDE_OVER: ErrorReason.ValueType  # 34
+ERROR_REASON_OVERRIDE_NEEDS_ANOTHER: ErrorReason.ValueType  # 35
+ERROR_REASON_RESERVATION_IN_USE: ErrorReason.ValueType  # 36
+ERROR_REASON_TOO_MANY_OVERRIDES: ErrorReason.ValueType  # 37
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

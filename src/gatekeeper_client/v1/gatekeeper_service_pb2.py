@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 
 from . import budget_pb2 as gatekeeper_dot_v1_dot_budget__pb2
+from . import override_pb2 as gatekeeper_dot_v1_dot_override__pb2
 from . import reservation_pb2 as gatekeeper_dot_v1_dot_reservation__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&gatekeeper/v1/gatekeeper_service.proto\x12\rgatekeeper.v1\x1a\x1agatekeeper/v1/budget.proto\x1a\x1fgatekeeper/v1/reservation.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/type/money.proto\"\xb4\x04\n\x0eReserveRequest\x12%\n\x0ereservation_id\x18\x01 \x01(\tR\rreservationId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x1d\n\nagent_type\x18\x06 \x01(\tR\tagentType\x12\x10\n\x03run\x18\x07 \x01(\tR\x03run\x12\x12\n\x04task\x18\x08 \x01(\tR\x04task\x12,\n\x06\x61mount\x18\t \x01(\x0b\x32\x12.google.type.MoneyH\x00R\x06\x61mount\x12\x36\n\x06tokens\x18\n \x01(\x0b\x32\x1c.gatekeeper.v1.TokenEstimateH\x00R\x06tokens\x12+\n\x03ttl\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12\x41\n\x06labels\x18\x0c \x03(\x0b\x32).gatekeeper.v1.ReserveRequest.LabelsEntryR\x06labels\x12#\n\rvalidate_only\x18\r \x01(\x08R\x0cvalidateOnly\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\n\n\x08\x65stimate\"\xc4\x01\n\x0fReserveResponse\x12>\n\x0breservation\x18\x01 \x01(\x0b\x32\x1a.gatekeeper.v1.ReservationH\x00R\x0breservation\x12/\n\x06\x64\x65nial\x18\x02 \x01(\x0b\x32\x15.gatekeeper.v1.DenialH\x00R\x06\x64\x65nial\x12\x35\n\x07\x62udgets\x18\x03 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgetsB\t\n\x07outcome\"\xa4\x03\n\rCommitRequest\x12%\n\x0ereservation_id\x18\x01 \x01(\tR\rreservationId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12,\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyH\x00R\x06\x61mount\x12\x31\n\x05usage\x18\x04 \x01(\x0b\x32\x19.gatekeeper.v1.TokenUsageH\x00R\x05usage\x12\x30\n\x07outcome\x18\x05 \x01(\x0e\x32\x16.gatekeeper.v1.OutcomeR\x07outcome\x12\x30\n\x07metrics\x18\x06 \x01(\x0b\x32\x16.gatekeeper.v1.MetricsR\x07metrics\x12@\n\x06labels\x18\x07 \x03(\x0b\x32(.gatekeeper.v1.CommitRequest.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x06\n\x04\x63ost\"\x8c\x02\n\x0e\x43ommitResponse\x12<\n\x0breservation\x18\x01 \x01(\x0b\x32\x1a.gatekeeper.v1.ReservationR\x0breservation\x12\x36\n\texecution\x18\x02 \x01(\x0b\x32\x18.gatekeeper.v1.ExecutionR\texecution\x12\x39\n\x0eoverage_amount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyR\roverageAmount\x12\x12\n\x04late\x18\x04 \x01(\x08R\x04late\x12\x35\n\x07\x62udgets\x18\x05 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgets\"s\n\x0eReleaseRequest\x12%\n\x0ereservation_id\x18\x01 \x01(\tR\rreservationId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"\x86\x01\n\x0fReleaseResponse\x12<\n\x0breservation\x18\x01 \x01(\x0b\x32\x1a.gatekeeper.v1.ReservationR\x0breservation\x12\x35\n\x07\x62udgets\x18\x02 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgets\"\xb3\x01\n\rExtendRequest\x12%\n\x0ereservation_id\x18\x01 \x01(\tR\rreservationId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12+\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12*\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x06\x61mount\"\xc3\x01\n\x0e\x45xtendResponse\x12>\n\x0breservation\x18\x01 \x01(\x0b\x32\x1a.gatekeeper.v1.ReservationH\x00R\x0breservation\x12/\n\x06\x64\x65nial\x18\x02 \x01(\x0b\x32\x15.gatekeeper.v1.DenialH\x00R\x06\x64\x65nial\x12\x35\n\x07\x62udgets\x18\x03 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgetsB\t\n\x07outcome\"|\n\x10GetStatusRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12,\n\x06scopes\x18\x02 \x03(\x0b\x32\x14.gatekeeper.v1.ScopeR\x06scopes\x12\x16\n\x06period\x18\x03 \x01(\tR\x06period\"k\n\x11GetStatusResponse\x12\x1f\n\x0b\x63\x61n_execute\x18\x01 \x01(\x08R\ncanExecute\x12\x35\n\x07\x62udgets\x18\x02 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgets\"\xec\x02\n\rSetCapRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12*\n\x05scope\x18\x02 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x33\n\x06window\x18\x03 \x01(\x0e\x32\x1b.gatekeeper.v1.BudgetWindowR\x06window\x12$\n\x03\x63\x61p\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x03\x63\x61p\x12<\n\x0b\x65nforcement\x18\x05 \x01(\x0e\x32\x1a.gatekeeper.v1.EnforcementR\x0b\x65nforcement\x12\x1e\n\nthresholds\x18\x06 \x03(\x05R\nthresholds\x12\x1b\n\x06\x66rozen\x18\x07 \x01(\x08H\x00R\x06\x66rozen\x88\x01\x01\x12\x16\n\x06reason\x18\x08 \x01(\tR\x06reason\x12\x12\n\x04\x65tag\x18\t \x01(\tR\x04\x65tagB\t\n\x07_frozen\"?\n\x0eSetCapResponse\x12-\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x15.gatekeeper.v1.BudgetR\x06\x62udget2\xcc\x03\n\x11GatekeeperService\x12H\n\x07Reserve\x12\x1d.gatekeeper.v1.ReserveRequest\x1a\x1e.gatekeeper.v1.ReserveResponse\x12\x45\n\x06\x43ommit\x12\x1c.gatekeeper.v1.CommitRequest\x1a\x1d.gatekeeper.v1.CommitResponse\x12H\n\x07Release\x12\x1d.gatekeeper.v1.ReleaseRequest\x1a\x1e.gatekeeper.v1.ReleaseResponse\x12\x45\n\x06\x45xtend\x12\x1c.gatekeeper.v1.ExtendRequest\x1a\x1d.gatekeeper.v1.ExtendResponse\x12N\n\tGetStatus\x12\x1f.gatekeeper.v1.GetStatusRequest\x1a .gatekeeper.v1.GetStatusResponse\x12\x45\n\x06SetCap\x12\x1c.gatekeeper.v1.SetCapRequest\x1a\x1d.gatekeeper.v1.SetCapResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&gatekeeper/v1/gatekeeper_service.proto\x12\rgatekeeper.v1\x1a\x1agatekeeper/v1/budget.proto\x1a\x1cgatekeeper/v1/override.proto\x1a\x1fgatekeeper/v1/reservation.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/type/money.proto\"\xb5\x05\n\x0eReserveRequest\x12%\n\x0ereservation_id\x18\x01 \x01(\tR\rreservationId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x1d\n\nagent_type\x18\x06 \x01(\tR\tagentType\x12\x10\n\x03run\x18\x07 \x01(\tR\x03run\x12\x12\n\x04task\x18\x08 \x01(\tR\x04task\x12,\n\x06\x61mount\x18\t \x01(\x0b\x32\x12.google.type.MoneyH\x00R\x06\x61mount\x12\x36\n\x06tokens\x18\n \x01(\x0b\x32\x1c.gatekeeper.v1.TokenEstimateH\x00R\x06tokens\x12+\n\x03ttl\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12\x41\n\x06labels\x18\x0c \x03(\x0b\x32).gatekeeper.v1.ReserveRequest.LabelsEntryR\x06labels\x12#\n\rvalidate_only\x18\r \x01(\x08R\x0cvalidateOnly\x12\x33\n\x08priority\x18\x0e \x01(\x0e\x32\x17.gatekeeper.v1.PriorityR\x08priority\x12\x1f\n\x0boverride_id\x18\x0f \x01(\tR\noverrideId\x12)\n\x10override_request\x18\x10 \x01(\tR\x0foverrideRequest\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\n\n\x08\x65stimate\"\xc4\x01\n\x0fReserveResponse\x12>\n\x0breservation\x18\x01 \x01(\x0b\x32\x1a.gatekeeper.v1.ReservationH\x00R\x0breservation\x12/\n\x06\x64\x65nial\x18\x02 \x01(\x0b\x32\x15.gatekeeper.v1.DenialH\x00R\x06\x64\x65nial\x12\x35\n\x07\x62udgets\x18\x03 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgetsB\t\n\x07outcome\"\xa4\x03\n\rCommitRequest\x12%\n\x0ereservation_id\x18\x01 \x01(\tR\rreservationId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12,\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyH\x00R\x06\x61mount\x12\x31\n\x05usage\x18\x04 \x01(\x0b\x32\x19.gatekeeper.v1.TokenUsageH\x00R\x05usage\x12\x30\n\x07outcome\x18\x05 \x01(\x0e\x32\x16.gatekeeper.v1.OutcomeR\x07outcome\x12\x30\n\x07metrics\x18\x06 \x01(\x0b\x32\x16.gatekeeper.v1.MetricsR\x07metrics\x12@\n\x06labels\x18\x07 \x03(\x0b\x32(.gatekeeper.v1.CommitRequest.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x06\n\x04\x63ost\"\x8c\x02\n\x0e\x43ommitResponse\x12<\n\x0breservation\x18\x01 \x01(\x0b\x32\x1a.gatekeeper.v1.ReservationR\x0breservation\x12\x36\n\texecution\x18\x02 \x01(\x0b\x32\x18.gatekeeper.v1.ExecutionR\texecution\x12\x39\n\x0eoverage_amount\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyR\roverageAmount\x12\x12\n\x04late\x18\x04 \x01(\x08R\x04late\x12\x35\n\x07\x62udgets\x18\x05 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgets\"s\n\x0eReleaseRequest\x12%\n\x0ereservation_id\x18\x01 \x01(\tR\rreservationId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"\x86\x01\n\x0fReleaseResponse\x12<\n\x0breservation\x18\x01 \x01(\x0b\x32\x1a.gatekeeper.v1.ReservationR\x0breservation\x12\x35\n\x07\x62udgets\x18\x02 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgets\"\xb3\x01\n\rExtendRequest\x12%\n\x0ereservation_id\x18\x01 \x01(\tR\rreservationId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12+\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12*\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x06\x61mount\"\xc3\x01\n\x0e\x45xtendResponse\x12>\n\x0breservation\x18\x01 \x01(\x0b\x32\x1a.gatekeeper.v1.ReservationH\x00R\x0breservation\x12/\n\x06\x64\x65nial\x18\x02 \x01(\x0b\x32\x15.gatekeeper.v1.DenialH\x00R\x06\x64\x65nial\x12\x35\n\x07\x62udgets\x18\x03 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgetsB\t\n\x07outcome\"|\n\x10GetStatusRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12,\n\x06scopes\x18\x02 \x03(\x0b\x32\x14.gatekeeper.v1.ScopeR\x06scopes\x12\x16\n\x06period\x18\x03 \x01(\tR\x06period\"\xa2\x01\n\x11GetStatusResponse\x12\x1f\n\x0b\x63\x61n_execute\x18\x01 \x01(\x08R\ncanExecute\x12\x35\n\x07\x62udgets\x18\x02 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgets\x12\x35\n\toverrides\x18\x03 \x03(\x0b\x32\x17.gatekeeper.v1.OverrideR\toverrides\"\xa2\x03\n\rSetCapRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12*\n\x05scope\x18\x02 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x33\n\x06window\x18\x03 \x01(\x0e\x32\x1b.gatekeeper.v1.BudgetWindowR\x06window\x12$\n\x03\x63\x61p\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x03\x63\x61p\x12<\n\x0b\x65nforcement\x18\x05 \x01(\x0e\x32\x1a.gatekeeper.v1.EnforcementR\x0b\x65nforcement\x12\x1e\n\nthresholds\x18\x06 \x03(\x05R\nthresholds\x12\x1b\n\x06\x66rozen\x18\x07 \x01(\x08H\x00R\x06\x66rozen\x88\x01\x01\x12\x16\n\x06reason\x18\x08 \x01(\tR\x06reason\x12\x12\n\x04\x65tag\x18\t \x01(\tR\x04\x65tag\x12\x34\n\x06\x66loors\x18\n \x03(\x0b\x32\x1c.gatekeeper.v1.PriorityFloorR\x06\x66loorsB\t\n\x07_frozen\"?\n\x0eSetCapResponse\x12-\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x15.gatekeeper.v1.BudgetR\x06\x62udget\"\xc9\x02\n\x12SetOverrideRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12,\n\x05scope\x18\x02 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeH\x00R\x05scope\x12\"\n\x0breservation\x18\x03 \x01(\tH\x00R\x0breservation\x12!\n\x0boverride_id\x18\x08 \x01(\tH\x00R\noverrideId\x12\x18\n\x07\x65nabled\x18\x04 \x01(\x08R\x07\x65nabled\x12\x31\n\nmax_amount\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyR\tmaxAmount\x12+\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12\x16\n\x06reason\x18\x07 \x01(\tR\x06reasonB\x08\n\x06target\"y\n\x13SetOverrideResponse\x12\x33\n\x08override\x18\x01 \x01(\x0b\x32\x17.gatekeeper.v1.OverrideR\x08override\x12-\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x17.gatekeeper.v1.OverrideR\x05\x65nded\"\x90\x02\n\x16RequestOverrideRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12,\n\x05scope\x18\x02 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeH\x00R\x05scope\x12\"\n\x0breservation\x18\x03 \x01(\tH\x00R\x0breservation\x12\x31\n\nmax_amount\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\tmaxAmount\x12+\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03ttl\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reasonB\x08\n\x06target\"N\n\x17RequestOverrideResponse\x12\x33\n\x08override\x18\x01 \x01(\x0b\x32\x17.gatekeeper.v1.OverrideR\x08override2\x84\x05\n\x11GatekeeperService\x12H\n\x07Reserve\x12\x1d.gatekeeper.v1.ReserveRequest\x1a\x1e.gatekeeper.v1.ReserveResponse\x12\x45\n\x06\x43ommit\x12\x1c.gatekeeper.v1.CommitRequest\x1a\x1d.gatekeeper.v1.CommitResponse\x12H\n\x07Release\x12\x1d.gatekeeper.v1.ReleaseRequest\x1a\x1e.gatekeeper.v1.ReleaseResponse\x12\x45\n\x06\x45xtend\x12\x1c.gatekeeper.v1.ExtendRequest\x1a\x1d.gatekeeper.v1.ExtendResponse\x12N\n\tGetStatus\x12\x1f.gatekeeper.v1.GetStatusRequest\x1a .gatekeeper.v1.GetStatusResponse\x12\x45\n\x06SetCap\x12\x1c.gatekeeper.v1.SetCapRequest\x1a\x1d.gatekeeper.v1.SetCapResponse\x12T\n\x0bSetOverride\x12!.gatekeeper.v1.SetOverrideRequest\x1a\".gatekeeper.v1.SetOverrideResponse\x12`\n\x0fRequestOverride\x12%.gatekeeper.v1.RequestOverrideRequest\x1a&.gatekeeper.v1.RequestOverrideResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,34 +41,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESERVEREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_COMMITREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_COMMITREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_RESERVEREQUEST']._serialized_start=176
-  _globals['_RESERVEREQUEST']._serialized_end=740
-  _globals['_RESERVEREQUEST_LABELSENTRY']._serialized_start=671
-  _globals['_RESERVEREQUEST_LABELSENTRY']._serialized_end=728
-  _globals['_RESERVERESPONSE']._serialized_start=743
-  _globals['_RESERVERESPONSE']._serialized_end=939
-  _globals['_COMMITREQUEST']._serialized_start=942
-  _globals['_COMMITREQUEST']._serialized_end=1362
-  _globals['_COMMITREQUEST_LABELSENTRY']._serialized_start=671
-  _globals['_COMMITREQUEST_LABELSENTRY']._serialized_end=728
-  _globals['_COMMITRESPONSE']._serialized_start=1365
-  _globals['_COMMITRESPONSE']._serialized_end=1633
-  _globals['_RELEASEREQUEST']._serialized_start=1635
-  _globals['_RELEASEREQUEST']._serialized_end=1750
-  _globals['_RELEASERESPONSE']._serialized_start=1753
-  _globals['_RELEASERESPONSE']._serialized_end=1887
-  _globals['_EXTENDREQUEST']._serialized_start=1890
-  _globals['_EXTENDREQUEST']._serialized_end=2069
-  _globals['_EXTENDRESPONSE']._serialized_start=2072
-  _globals['_EXTENDRESPONSE']._serialized_end=2267
-  _globals['_GETSTATUSREQUEST']._serialized_start=2269
-  _globals['_GETSTATUSREQUEST']._serialized_end=2393
-  _globals['_GETSTATUSRESPONSE']._serialized_start=2395
-  _globals['_GETSTATUSRESPONSE']._serialized_end=2502
-  _globals['_SETCAPREQUEST']._serialized_start=2505
-  _globals['_SETCAPREQUEST']._serialized_end=2869
-  _globals['_SETCAPRESPONSE']._serialized_start=2871
-  _globals['_SETCAPRESPONSE']._serialized_end=2934
-  _globals['_GATEKEEPERSERVICE']._serialized_start=2937
-  _globals['_GATEKEEPERSERVICE']._serialized_end=3397
+  _globals['_RESERVEREQUEST']._serialized_start=206
+  _globals['_RESERVEREQUEST']._serialized_end=899
+  _globals['_RESERVEREQUEST_LABELSENTRY']._serialized_start=830
+  _globals['_RESERVEREQUEST_LABELSENTRY']._serialized_end=887
+  _globals['_RESERVERESPONSE']._serialized_start=902
+  _globals['_RESERVERESPONSE']._serialized_end=1098
+  _globals['_COMMITREQUEST']._serialized_start=1101
+  _globals['_COMMITREQUEST']._serialized_end=1521
+  _globals['_COMMITREQUEST_LABELSENTRY']._serialized_start=830
+  _globals['_COMMITREQUEST_LABELSENTRY']._serialized_end=887
+  _globals['_COMMITRESPONSE']._serialized_start=1524
+  _globals['_COMMITRESPONSE']._serialized_end=1792
+  _globals['_RELEASEREQUEST']._serialized_start=1794
+  _globals['_RELEASEREQUEST']._serialized_end=1909
+  _globals['_RELEASERESPONSE']._serialized_start=1912
+  _globals['_RELEASERESPONSE']._serialized_end=2046
+  _globals['_EXTENDREQUEST']._serialized_start=2049
+  _globals['_EXTENDREQUEST']._serialized_end=2228
+  _globals['_EXTENDRESPONSE']._serialized_start=2231
+  _globals['_EXTENDRESPONSE']._serialized_end=2426
+  _globals['_GETSTATUSREQUEST']._serialized_start=2428
+  _globals['_GETSTATUSREQUEST']._serialized_end=2552
+  _globals['_GETSTATUSRESPONSE']._serialized_start=2555
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2717
+  _globals['_SETCAPREQUEST']._serialized_start=2720
+  _globals['_SETCAPREQUEST']._serialized_end=3138
+  _globals['_SETCAPRESPONSE']._serialized_start=3140
+  _globals['_SETCAPRESPONSE']._serialized_end=3203
+  _globals['_SETOVERRIDEREQUEST']._serialized_start=3206
+  _globals['_SETOVERRIDEREQUEST']._serialized_end=3535
+  _globals['_SETOVERRIDERESPONSE']._serialized_start=3537
+  _globals['_SETOVERRIDERESPONSE']._serialized_end=3658
+  _globals['_REQUESTOVERRIDEREQUEST']._serialized_start=3661
+  _globals['_REQUESTOVERRIDEREQUEST']._serialized_end=3933
+  _globals['_REQUESTOVERRIDERESPONSE']._serialized_start=3935
+  _globals['_REQUESTOVERRIDERESPONSE']._serialized_end=4013
+  _globals['_GATEKEEPERSERVICE']._serialized_start=4016
+  _globals['_GATEKEEPERSERVICE']._serialized_end=4660
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import gatekeeper_client.v1.budget_pb2
+import gatekeeper_client.v1.override_pb2
 import gatekeeper_client.v1.reservation_pb2
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
@@ -56,6 +57,9 @@ class ReserveRequest(google.protobuf.message.Message):
     TTL_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    OVERRIDE_ID_FIELD_NUMBER: builtins.int
+    OVERRIDE_REQUEST_FIELD_NUMBER: builtins.int
     reservation_id: builtins.str
     organization: builtins.str
     department: builtins.str
@@ -65,6 +69,9 @@ class ReserveRequest(google.protobuf.message.Message):
     run: builtins.str
     task: builtins.str
     validate_only: builtins.bool
+    priority: gatekeeper_client.v1.budget_pb2.Priority.ValueType
+    override_id: builtins.str
+    override_request: builtins.str
     @property
     def amount(self) -> google.type.money_pb2.Money: ...
     @property
@@ -89,9 +96,12 @@ class ReserveRequest(google.protobuf.message.Message):
         ttl: google.protobuf.duration_pb2.Duration | None = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         validate_only: builtins.bool = ...,
+        priority: gatekeeper_client.v1.budget_pb2.Priority.ValueType = ...,
+        override_id: builtins.str = ...,
+        override_request: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["amount", b"amount", "estimate", b"estimate", "tokens", b"tokens", "ttl", b"ttl"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "amount", b"amount", "campaign", b"campaign", "department", b"department", "estimate", b"estimate", "labels", b"labels", "organization", b"organization", "reservation_id", b"reservation_id", "run", b"run", "task", b"task", "tokens", b"tokens", "ttl", b"ttl", "validate_only", b"validate_only"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "amount", b"amount", "campaign", b"campaign", "department", b"department", "estimate", b"estimate", "labels", b"labels", "organization", b"organization", "override_id", b"override_id", "override_request", b"override_request", "priority", b"priority", "reservation_id", b"reservation_id", "run", b"run", "task", b"task", "tokens", b"tokens", "ttl", b"ttl", "validate_only", b"validate_only"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["estimate", b"estimate"]) -> typing.Literal["amount", "tokens"] | None: ...
 
 Global___ReserveRequest: typing_extensions.TypeAlias = ReserveRequest
@@ -332,16 +342,20 @@ class GetStatusResponse(google.protobuf.message.Message):
 
     CAN_EXECUTE_FIELD_NUMBER: builtins.int
     BUDGETS_FIELD_NUMBER: builtins.int
+    OVERRIDES_FIELD_NUMBER: builtins.int
     can_execute: builtins.bool
     @property
     def budgets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.budget_pb2.BudgetStatus]: ...
+    @property
+    def overrides(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.override_pb2.Override]: ...
     def __init__(
         self,
         *,
         can_execute: builtins.bool = ...,
         budgets: collections.abc.Iterable[gatekeeper_client.v1.budget_pb2.BudgetStatus] | None = ...,
+        overrides: collections.abc.Iterable[gatekeeper_client.v1.override_pb2.Override] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "can_execute", b"can_execute"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "can_execute", b"can_execute", "overrides", b"overrides"]) -> None: ...
 
 Global___GetStatusResponse: typing_extensions.TypeAlias = GetStatusResponse
 
@@ -358,6 +372,7 @@ class SetCapRequest(google.protobuf.message.Message):
     FROZEN_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    FLOORS_FIELD_NUMBER: builtins.int
     organization: builtins.str
     window: gatekeeper_client.v1.budget_pb2.BudgetWindow.ValueType
     enforcement: gatekeeper_client.v1.budget_pb2.Enforcement.ValueType
@@ -370,6 +385,8 @@ class SetCapRequest(google.protobuf.message.Message):
     def cap(self) -> google.type.money_pb2.Money: ...
     @property
     def thresholds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @property
+    def floors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.budget_pb2.PriorityFloor]: ...
     def __init__(
         self,
         *,
@@ -382,9 +399,10 @@ class SetCapRequest(google.protobuf.message.Message):
         frozen: builtins.bool | None = ...,
         reason: builtins.str = ...,
         etag: builtins.str = ...,
+        floors: collections.abc.Iterable[gatekeeper_client.v1.budget_pb2.PriorityFloor] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_frozen", b"_frozen", "cap", b"cap", "frozen", b"frozen", "scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_frozen", b"_frozen", "cap", b"cap", "enforcement", b"enforcement", "etag", b"etag", "frozen", b"frozen", "organization", b"organization", "reason", b"reason", "scope", b"scope", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_frozen", b"_frozen", "cap", b"cap", "enforcement", b"enforcement", "etag", b"etag", "floors", b"floors", "frozen", b"frozen", "organization", b"organization", "reason", b"reason", "scope", b"scope", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_frozen", b"_frozen"]) -> typing.Literal["frozen"] | None: ...
 
 Global___SetCapRequest: typing_extensions.TypeAlias = SetCapRequest
@@ -405,3 +423,117 @@ class SetCapResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["budget", b"budget"]) -> None: ...
 
 Global___SetCapResponse: typing_extensions.TypeAlias = SetCapResponse
+
+@typing.final
+class SetOverrideRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
+    RESERVATION_FIELD_NUMBER: builtins.int
+    OVERRIDE_ID_FIELD_NUMBER: builtins.int
+    ENABLED_FIELD_NUMBER: builtins.int
+    MAX_AMOUNT_FIELD_NUMBER: builtins.int
+    TTL_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    reservation: builtins.str
+    override_id: builtins.str
+    enabled: builtins.bool
+    reason: builtins.str
+    @property
+    def scope(self) -> gatekeeper_client.v1.budget_pb2.Scope: ...
+    @property
+    def max_amount(self) -> google.type.money_pb2.Money: ...
+    @property
+    def ttl(self) -> google.protobuf.duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        scope: gatekeeper_client.v1.budget_pb2.Scope | None = ...,
+        reservation: builtins.str = ...,
+        override_id: builtins.str = ...,
+        enabled: builtins.bool = ...,
+        max_amount: google.type.money_pb2.Money | None = ...,
+        ttl: google.protobuf.duration_pb2.Duration | None = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["max_amount", b"max_amount", "override_id", b"override_id", "reservation", b"reservation", "scope", b"scope", "target", b"target", "ttl", b"ttl"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["enabled", b"enabled", "max_amount", b"max_amount", "organization", b"organization", "override_id", b"override_id", "reason", b"reason", "reservation", b"reservation", "scope", b"scope", "target", b"target", "ttl", b"ttl"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["scope", "reservation", "override_id"] | None: ...
+
+Global___SetOverrideRequest: typing_extensions.TypeAlias = SetOverrideRequest
+
+@typing.final
+class SetOverrideResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OVERRIDE_FIELD_NUMBER: builtins.int
+    ENDED_FIELD_NUMBER: builtins.int
+    @property
+    def override(self) -> gatekeeper_client.v1.override_pb2.Override: ...
+    @property
+    def ended(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.override_pb2.Override]: ...
+    def __init__(
+        self,
+        *,
+        override: gatekeeper_client.v1.override_pb2.Override | None = ...,
+        ended: collections.abc.Iterable[gatekeeper_client.v1.override_pb2.Override] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["override", b"override"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ended", b"ended", "override", b"override"]) -> None: ...
+
+Global___SetOverrideResponse: typing_extensions.TypeAlias = SetOverrideResponse
+
+@typing.final
+class RequestOverrideRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
+    RESERVATION_FIELD_NUMBER: builtins.int
+    MAX_AMOUNT_FIELD_NUMBER: builtins.int
+    TTL_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    reservation: builtins.str
+    reason: builtins.str
+    @property
+    def scope(self) -> gatekeeper_client.v1.budget_pb2.Scope: ...
+    @property
+    def max_amount(self) -> google.type.money_pb2.Money: ...
+    @property
+    def ttl(self) -> google.protobuf.duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        scope: gatekeeper_client.v1.budget_pb2.Scope | None = ...,
+        reservation: builtins.str = ...,
+        max_amount: google.type.money_pb2.Money | None = ...,
+        ttl: google.protobuf.duration_pb2.Duration | None = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["max_amount", b"max_amount", "reservation", b"reservation", "scope", b"scope", "target", b"target", "ttl", b"ttl"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["max_amount", b"max_amount", "organization", b"organization", "reason", b"reason", "reservation", b"reservation", "scope", b"scope", "target", b"target", "ttl", b"ttl"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["scope", "reservation"] | None: ...
+
+Global___RequestOverrideRequest: typing_extensions.TypeAlias = RequestOverrideRequest
+
+@typing.final
+class RequestOverrideResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OVERRIDE_FIELD_NUMBER: builtins.int
+    @property
+    def override(self) -> gatekeeper_client.v1.override_pb2.Override: ...
+    def __init__(
+        self,
+        *,
+        override: gatekeeper_client.v1.override_pb2.Override | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["override", b"override"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["override", b"override"]) -> None: ...
+
+Global___RequestOverrideResponse: typing_extensions.TypeAlias = RequestOverrideResponse

@@ -65,6 +65,16 @@ class GatekeeperServiceStub(object):
                 request_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetCapRequest.SerializeToString,
                 response_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetCapResponse.FromString,
                 _registered_method=True)
+        self.SetOverride = channel.unary_unary(
+                '/gatekeeper.v1.GatekeeperService/SetOverride',
+                request_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetOverrideRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetOverrideResponse.FromString,
+                _registered_method=True)
+        self.RequestOverride = channel.unary_unary(
+                '/gatekeeper.v1.GatekeeperService/RequestOverride',
+                request_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideResponse.FromString,
+                _registered_method=True)
 
 
 class GatekeeperServiceServicer(object):
@@ -106,6 +116,18 @@ class GatekeeperServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetOverride(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestOverride(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatekeeperServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +160,16 @@ def add_GatekeeperServiceServicer_to_server(servicer, server):
                     servicer.SetCap,
                     request_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetCapRequest.FromString,
                     response_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetCapResponse.SerializeToString,
+            ),
+            'SetOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetOverride,
+                    request_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetOverrideRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetOverrideResponse.SerializeToString,
+            ),
+            'RequestOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestOverride,
+                    request_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -302,6 +334,60 @@ class GatekeeperService(object):
             '/gatekeeper.v1.GatekeeperService/SetCap',
             gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetCapRequest.SerializeToString,
             gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetCapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.GatekeeperService/SetOverride',
+            gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetOverrideRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_gatekeeper__service__pb2.SetOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.GatekeeperService/RequestOverride',
+            gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideResponse.FromString,
             options,
             channel_credentials,
             insecure,

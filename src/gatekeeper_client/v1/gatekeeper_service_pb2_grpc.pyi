@@ -122,7 +122,39 @@ _GatekeeperServiceSetCapType = typing_extensions.TypeVar(
     ],
 )
 
-class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _GatekeeperServiceCommitType, _GatekeeperServiceReleaseType, _GatekeeperServiceExtendType, _GatekeeperServiceGetStatusType, _GatekeeperServiceSetCapType]):
+_GatekeeperServiceSetOverrideType = typing_extensions.TypeVar(
+    '_GatekeeperServiceSetOverrideType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
+    ],
+)
+
+_GatekeeperServiceRequestOverrideType = typing_extensions.TypeVar(
+    '_GatekeeperServiceRequestOverrideType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
+    ],
+)
+
+class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _GatekeeperServiceCommitType, _GatekeeperServiceReleaseType, _GatekeeperServiceExtendType, _GatekeeperServiceGetStatusType, _GatekeeperServiceSetCapType, _GatekeeperServiceSetOverrideType, _GatekeeperServiceRequestOverrideType]):
     @typing.overload
     def __init__(self: GatekeeperServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -148,6 +180,14 @@ class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _Gatek
         grpc.UnaryUnaryMultiCallable[
             gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
             gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
+            gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
+            gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -177,6 +217,14 @@ class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _Gatek
             gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
             gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
+            gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
+            gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Reserve: _GatekeeperServiceReserveType
@@ -190,6 +238,10 @@ class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _Gatek
     GetStatus: _GatekeeperServiceGetStatusType
 
     SetCap: _GatekeeperServiceSetCapType
+
+    SetOverride: _GatekeeperServiceSetOverrideType
+
+    RequestOverride: _GatekeeperServiceRequestOverrideType
 
 GatekeeperServiceAsyncStub: typing_extensions.TypeAlias = GatekeeperServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -215,6 +267,14 @@ GatekeeperServiceAsyncStub: typing_extensions.TypeAlias = GatekeeperServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
     ],
 ]
 
@@ -260,5 +320,19 @@ class GatekeeperServiceServicer(metaclass=abc.ABCMeta):
         request: gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
         context: _ServicerContext,
     ) -> typing.Union[gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse, collections.abc.Awaitable[gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse]]: ...
+
+    @abc.abstractmethod
+    def SetOverride(
+        self,
+        request: gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse, collections.abc.Awaitable[gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse]]: ...
+
+    @abc.abstractmethod
+    def RequestOverride(
+        self,
+        request: gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse, collections.abc.Awaitable[gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse]]: ...
 
 def add_GatekeeperServiceServicer_to_server(servicer: GatekeeperServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

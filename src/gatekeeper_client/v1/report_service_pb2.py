@@ -23,35 +23,49 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from . import alert_pb2 as gatekeeper_dot_v1_dot_alert__pb2
 from . import audit_pb2 as gatekeeper_dot_v1_dot_audit__pb2
 from . import budget_pb2 as gatekeeper_dot_v1_dot_budget__pb2
+from . import override_pb2 as gatekeeper_dot_v1_dot_override__pb2
 from . import reservation_pb2 as gatekeeper_dot_v1_dot_reservation__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gatekeeper/v1/report_service.proto\x12\rgatekeeper.v1\x1a\x19gatekeeper/v1/audit.proto\x1a\x1agatekeeper/v1/budget.proto\x1a\x1fgatekeeper/v1/reservation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n\x12ListBudgetsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x37\n\nscope_kind\x18\x02 \x01(\x0e\x32\x18.gatekeeper.v1.ScopeKindR\tscopeKind\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"n\n\x13ListBudgetsResponse\x12/\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x15.gatekeeper.v1.BudgetR\x07\x62udgets\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x94\x02\n\x17ListReservationsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32\x1f.gatekeeper.v1.ReservationStateR\x05state\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x10\n\x03run\x18\x06 \x01(\tR\x03run\x12\x1b\n\tpage_size\x18\x07 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x08 \x01(\tR\tpageToken\"\x82\x01\n\x18ListReservationsResponse\x12>\n\x0creservations\x18\x01 \x03(\x0b\x32\x1a.gatekeeper.v1.ReservationR\x0creservations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xed\x02\n\x15ListExecutionsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x10\n\x03run\x18\x06 \x01(\tR\x03run\x12\x14\n\x05model\x18\x07 \x01(\tR\x05model\x12\x30\n\x07outcome\x18\x08 \x01(\x0e\x32\x16.gatekeeper.v1.OutcomeR\x07outcome\x12\x30\n\x04kind\x18\t \x01(\x0e\x32\x1c.gatekeeper.v1.ExecutionKindR\x04kind\x12\x1b\n\tpage_size\x18\n \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x0b \x01(\tR\tpageToken\"z\n\x16ListExecutionsResponse\x12\x38\n\nexecutions\x18\x01 \x03(\x0b\x32\x18.gatekeeper.v1.ExecutionR\nexecutions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb4\x02\n\x16ListAuditEventsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x32\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1a.gatekeeper.v1.AuditActionR\x06\x61\x63tion\x12\x14\n\x05\x61\x63tor\x18\x03 \x01(\tR\x05\x61\x63tor\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x1b\n\tpage_size\x18\x06 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x07 \x01(\tR\tpageToken\"\x7f\n\x17ListAuditEventsResponse\x12<\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x19.gatekeeper.v1.AuditEventR\x0b\x61uditEvents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x8b\x03\n\rReportService\x12T\n\x0bListBudgets\x12!.gatekeeper.v1.ListBudgetsRequest\x1a\".gatekeeper.v1.ListBudgetsResponse\x12\x63\n\x10ListReservations\x12&.gatekeeper.v1.ListReservationsRequest\x1a\'.gatekeeper.v1.ListReservationsResponse\x12]\n\x0eListExecutions\x12$.gatekeeper.v1.ListExecutionsRequest\x1a%.gatekeeper.v1.ListExecutionsResponse\x12`\n\x0fListAuditEvents\x12%.gatekeeper.v1.ListAuditEventsRequest\x1a&.gatekeeper.v1.ListAuditEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gatekeeper/v1/report_service.proto\x12\rgatekeeper.v1\x1a\x19gatekeeper/v1/alert.proto\x1a\x19gatekeeper/v1/audit.proto\x1a\x1agatekeeper/v1/budget.proto\x1a\x1cgatekeeper/v1/override.proto\x1a\x1fgatekeeper/v1/reservation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n\x12ListBudgetsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x37\n\nscope_kind\x18\x02 \x01(\x0e\x32\x18.gatekeeper.v1.ScopeKindR\tscopeKind\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"n\n\x13ListBudgetsResponse\x12/\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x15.gatekeeper.v1.BudgetR\x07\x62udgets\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x94\x02\n\x17ListReservationsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32\x1f.gatekeeper.v1.ReservationStateR\x05state\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x10\n\x03run\x18\x06 \x01(\tR\x03run\x12\x1b\n\tpage_size\x18\x07 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x08 \x01(\tR\tpageToken\"\x82\x01\n\x18ListReservationsResponse\x12>\n\x0creservations\x18\x01 \x03(\x0b\x32\x1a.gatekeeper.v1.ReservationR\x0creservations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xed\x02\n\x15ListExecutionsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x10\n\x03run\x18\x06 \x01(\tR\x03run\x12\x14\n\x05model\x18\x07 \x01(\tR\x05model\x12\x30\n\x07outcome\x18\x08 \x01(\x0e\x32\x16.gatekeeper.v1.OutcomeR\x07outcome\x12\x30\n\x04kind\x18\t \x01(\x0e\x32\x1c.gatekeeper.v1.ExecutionKindR\x04kind\x12\x1b\n\tpage_size\x18\n \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x0b \x01(\tR\tpageToken\"z\n\x16ListExecutionsResponse\x12\x38\n\nexecutions\x18\x01 \x03(\x0b\x32\x18.gatekeeper.v1.ExecutionR\nexecutions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb4\x02\n\x16ListAuditEventsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x32\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1a.gatekeeper.v1.AuditActionR\x06\x61\x63tion\x12\x14\n\x05\x61\x63tor\x18\x03 \x01(\tR\x05\x61\x63tor\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x1b\n\tpage_size\x18\x06 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x07 \x01(\tR\tpageToken\"\x7f\n\x17ListAuditEventsResponse\x12<\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x19.gatekeeper.v1.AuditEventR\x0b\x61uditEvents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xaa\x01\n\x14ListOverridesRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32\x1c.gatekeeper.v1.OverrideStateR\x05state\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"v\n\x15ListOverridesResponse\x12\x35\n\toverrides\x18\x01 \x03(\x0b\x32\x17.gatekeeper.v1.OverrideR\toverrides\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe6\x01\n\x11ListAlertsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x18.gatekeeper.v1.AlertKindR\x04kind\x12\x43\n\x0e\x64\x65livery_state\x18\x03 \x01(\x0e\x32\x1c.gatekeeper.v1.DeliveryStateR\rdeliveryState\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"j\n\x12ListAlertsResponse\x12,\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x14.gatekeeper.v1.AlertR\x06\x61lerts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"8\n\x12WatchStatusRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\"\xd8\x01\n\x13WatchStatusResponse\x12\x1a\n\x08snapshot\x18\x01 \x01(\x08R\x08snapshot\x12\x35\n\x07\x62udgets\x18\x02 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgets\x12\x35\n\toverrides\x18\x03 \x03(\x0b\x32\x17.gatekeeper.v1.OverrideR\toverrides\x12\x37\n\tread_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime2\x92\x05\n\rReportService\x12T\n\x0bListBudgets\x12!.gatekeeper.v1.ListBudgetsRequest\x1a\".gatekeeper.v1.ListBudgetsResponse\x12\x63\n\x10ListReservations\x12&.gatekeeper.v1.ListReservationsRequest\x1a\'.gatekeeper.v1.ListReservationsResponse\x12]\n\x0eListExecutions\x12$.gatekeeper.v1.ListExecutionsRequest\x1a%.gatekeeper.v1.ListExecutionsResponse\x12`\n\x0fListAuditEvents\x12%.gatekeeper.v1.ListAuditEventsRequest\x1a&.gatekeeper.v1.ListAuditEventsResponse\x12Z\n\rListOverrides\x12#.gatekeeper.v1.ListOverridesRequest\x1a$.gatekeeper.v1.ListOverridesResponse\x12Q\n\nListAlerts\x12 .gatekeeper.v1.ListAlertsRequest\x1a!.gatekeeper.v1.ListAlertsResponse\x12V\n\x0bWatchStatus\x12!.gatekeeper.v1.WatchStatusRequest\x1a\".gatekeeper.v1.WatchStatusResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gatekeeper_client.v1.report_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTBUDGETSREQUEST']._serialized_start=175
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=348
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=350
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=460
-  _globals['_LISTRESERVATIONSREQUEST']._serialized_start=463
-  _globals['_LISTRESERVATIONSREQUEST']._serialized_end=739
-  _globals['_LISTRESERVATIONSRESPONSE']._serialized_start=742
-  _globals['_LISTRESERVATIONSRESPONSE']._serialized_end=872
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=875
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=1240
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=1242
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=1364
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1367
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1675
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1677
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1804
-  _globals['_REPORTSERVICE']._serialized_start=1807
-  _globals['_REPORTSERVICE']._serialized_end=2202
+  _globals['_LISTBUDGETSREQUEST']._serialized_start=232
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=405
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=407
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=517
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_start=520
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_end=796
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_start=799
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_end=929
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=932
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=1297
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=1299
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=1421
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1424
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1732
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1734
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1861
+  _globals['_LISTOVERRIDESREQUEST']._serialized_start=1864
+  _globals['_LISTOVERRIDESREQUEST']._serialized_end=2034
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_start=2036
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_end=2154
+  _globals['_LISTALERTSREQUEST']._serialized_start=2157
+  _globals['_LISTALERTSREQUEST']._serialized_end=2387
+  _globals['_LISTALERTSRESPONSE']._serialized_start=2389
+  _globals['_LISTALERTSRESPONSE']._serialized_end=2495
+  _globals['_WATCHSTATUSREQUEST']._serialized_start=2497
+  _globals['_WATCHSTATUSREQUEST']._serialized_end=2553
+  _globals['_WATCHSTATUSRESPONSE']._serialized_start=2556
+  _globals['_WATCHSTATUSRESPONSE']._serialized_end=2772
+  _globals['_REPORTSERVICE']._serialized_start=2775
+  _globals['_REPORTSERVICE']._serialized_end=3433
 # @@protoc_insertion_point(module_scope)

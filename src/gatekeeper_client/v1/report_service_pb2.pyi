@@ -6,8 +6,10 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import gatekeeper_client.v1.alert_pb2
 import gatekeeper_client.v1.audit_pb2
 import gatekeeper_client.v1.budget_pb2
+import gatekeeper_client.v1.override_pb2
 import gatekeeper_client.v1.reservation_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -239,3 +241,135 @@ class ListAuditEventsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["audit_events", b"audit_events", "next_page_token", b"next_page_token"]) -> None: ...
 
 Global___ListAuditEventsResponse: typing_extensions.TypeAlias = ListAuditEventsResponse
+
+@typing.final
+class ListOverridesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    state: gatekeeper_client.v1.override_pb2.OverrideState.ValueType
+    page_size: builtins.int
+    page_token: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        state: gatekeeper_client.v1.override_pb2.OverrideState.ValueType = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]) -> None: ...
+
+Global___ListOverridesRequest: typing_extensions.TypeAlias = ListOverridesRequest
+
+@typing.final
+class ListOverridesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OVERRIDES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def overrides(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.override_pb2.Override]: ...
+    def __init__(
+        self,
+        *,
+        overrides: collections.abc.Iterable[gatekeeper_client.v1.override_pb2.Override] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "overrides", b"overrides"]) -> None: ...
+
+Global___ListOverridesResponse: typing_extensions.TypeAlias = ListOverridesResponse
+
+@typing.final
+class ListAlertsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    DELIVERY_STATE_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    kind: gatekeeper_client.v1.alert_pb2.AlertKind.ValueType
+    delivery_state: gatekeeper_client.v1.alert_pb2.DeliveryState.ValueType
+    page_size: builtins.int
+    page_token: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        kind: gatekeeper_client.v1.alert_pb2.AlertKind.ValueType = ...,
+        delivery_state: gatekeeper_client.v1.alert_pb2.DeliveryState.ValueType = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["delivery_state", b"delivery_state", "kind", b"kind", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+Global___ListAlertsRequest: typing_extensions.TypeAlias = ListAlertsRequest
+
+@typing.final
+class ListAlertsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ALERTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def alerts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.alert_pb2.Alert]: ...
+    def __init__(
+        self,
+        *,
+        alerts: collections.abc.Iterable[gatekeeper_client.v1.alert_pb2.Alert] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alerts", b"alerts", "next_page_token", b"next_page_token"]) -> None: ...
+
+Global___ListAlertsResponse: typing_extensions.TypeAlias = ListAlertsResponse
+
+@typing.final
+class WatchStatusRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization"]) -> None: ...
+
+Global___WatchStatusRequest: typing_extensions.TypeAlias = WatchStatusRequest
+
+@typing.final
+class WatchStatusResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    BUDGETS_FIELD_NUMBER: builtins.int
+    OVERRIDES_FIELD_NUMBER: builtins.int
+    READ_TIME_FIELD_NUMBER: builtins.int
+    snapshot: builtins.bool
+    @property
+    def budgets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.budget_pb2.BudgetStatus]: ...
+    @property
+    def overrides(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.override_pb2.Override]: ...
+    @property
+    def read_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        snapshot: builtins.bool = ...,
+        budgets: collections.abc.Iterable[gatekeeper_client.v1.budget_pb2.BudgetStatus] | None = ...,
+        overrides: collections.abc.Iterable[gatekeeper_client.v1.override_pb2.Override] | None = ...,
+        read_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "overrides", b"overrides", "read_time", b"read_time", "snapshot", b"snapshot"]) -> None: ...
+
+Global___WatchStatusResponse: typing_extensions.TypeAlias = WatchStatusResponse

@@ -55,6 +55,21 @@ class ReportServiceStub(object):
                 request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
+        self.ListOverrides = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/ListOverrides',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListOverridesRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListOverridesResponse.FromString,
+                _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/ListAlerts',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.WatchStatus = channel.unary_stream(
+                '/gatekeeper.v1.ReportService/WatchStatus',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusResponse.FromString,
+                _registered_method=True)
 
 
 class ReportServiceServicer(object):
@@ -84,6 +99,24 @@ class ReportServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOverrides(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAlerts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchStatus(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReportServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -106,6 +139,21 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEvents,
                     request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'ListOverrides': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOverrides,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListOverridesRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListOverridesResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAlertsRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'WatchStatus': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStatus,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -216,6 +264,87 @@ class ReportService(object):
             '/gatekeeper.v1.ReportService/ListAuditEvents',
             gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsRequest.SerializeToString,
             gatekeeper_dot_v1_dot_report__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOverrides(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/ListOverrides',
+            gatekeeper_dot_v1_dot_report__service__pb2.ListOverridesRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.ListOverridesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/ListAlerts',
+            gatekeeper_dot_v1_dot_report__service__pb2.ListAlertsRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/WatchStatus',
+            gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,7 +90,55 @@ _ReportServiceListAuditEventsType = typing_extensions.TypeVar(
     ],
 )
 
-class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportServiceListReservationsType, _ReportServiceListExecutionsType, _ReportServiceListAuditEventsType]):
+_ReportServiceListOverridesType = typing_extensions.TypeVar(
+    '_ReportServiceListOverridesType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
+    ],
+)
+
+_ReportServiceListAlertsType = typing_extensions.TypeVar(
+    '_ReportServiceListAlertsType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
+    ],
+)
+
+_ReportServiceWatchStatusType = typing_extensions.TypeVar(
+    '_ReportServiceWatchStatusType',
+    grpc.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
+        gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
+        gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
+        gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
+    ],
+)
+
+class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportServiceListReservationsType, _ReportServiceListExecutionsType, _ReportServiceListAuditEventsType, _ReportServiceListOverridesType, _ReportServiceListAlertsType, _ReportServiceWatchStatusType]):
     @typing.overload
     def __init__(self: ReportServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -108,6 +156,18 @@ class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportSer
         grpc.UnaryUnaryMultiCallable[
             gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
             gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
+            gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
+            gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
+            gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -129,6 +189,18 @@ class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportSer
             gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
             gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
+            gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
+            gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
+            gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     ListBudgets: _ReportServiceListBudgetsType
@@ -138,6 +210,12 @@ class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportSer
     ListExecutions: _ReportServiceListExecutionsType
 
     ListAuditEvents: _ReportServiceListAuditEventsType
+
+    ListOverrides: _ReportServiceListOverridesType
+
+    ListAlerts: _ReportServiceListAlertsType
+
+    WatchStatus: _ReportServiceWatchStatusType
 
 ReportServiceAsyncStub: typing_extensions.TypeAlias = ReportServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -155,6 +233,18 @@ ReportServiceAsyncStub: typing_extensions.TypeAlias = ReportServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
         gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
+        gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
     ],
 ]
 
@@ -186,5 +276,26 @@ class ReportServiceServicer(metaclass=abc.ABCMeta):
         request: gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
         context: _ServicerContext,
     ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse]]: ...
+
+    @abc.abstractmethod
+    def ListOverrides(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListOverridesResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListOverridesResponse]]: ...
+
+    @abc.abstractmethod
+    def ListAlerts(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListAlertsResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListAlertsResponse]]: ...
+
+    @abc.abstractmethod
+    def WatchStatus(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[gatekeeper_client.v1.report_service_pb2.WatchStatusResponse], collections.abc.AsyncIterator[gatekeeper_client.v1.report_service_pb2.WatchStatusResponse]]: ...
 
 def add_ReportServiceServicer_to_server(servicer: ReportServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

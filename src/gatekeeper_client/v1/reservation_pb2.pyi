@@ -7,6 +7,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import gatekeeper_client.v1.budget_pb2
+import gatekeeper_client.v1.override_pb2
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
@@ -230,6 +231,8 @@ class Reservation(google.protobuf.message.Message):
     PRICE_VERSION_FIELD_NUMBER: builtins.int
     WOULD_DENY_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    OVERRIDE_FIELD_NUMBER: builtins.int
     reservation_id: builtins.str
     organization: builtins.str
     department: builtins.str
@@ -244,6 +247,7 @@ class Reservation(google.protobuf.message.Message):
     month: builtins.str
     price_version: builtins.str
     would_deny: builtins.bool
+    priority: gatekeeper_client.v1.budget_pb2.Priority.ValueType
     @property
     def amount(self) -> google.type.money_pb2.Money: ...
     @property
@@ -254,6 +258,8 @@ class Reservation(google.protobuf.message.Message):
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    @property
+    def override(self) -> gatekeeper_client.v1.override_pb2.OverrideUse: ...
     def __init__(
         self,
         *,
@@ -276,9 +282,11 @@ class Reservation(google.protobuf.message.Message):
         price_version: builtins.str = ...,
         would_deny: builtins.bool = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        priority: gatekeeper_client.v1.budget_pb2.Priority.ValueType = ...,
+        override: gatekeeper_client.v1.override_pb2.OverrideUse | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["amount", b"amount", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "amount", b"amount", "campaign", b"campaign", "create_time", b"create_time", "day", b"day", "department", b"department", "end_time", b"end_time", "expire_time", b"expire_time", "labels", b"labels", "model", b"model", "month", b"month", "organization", b"organization", "price_version", b"price_version", "reservation_id", b"reservation_id", "run", b"run", "state", b"state", "task", b"task", "would_deny", b"would_deny"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["amount", b"amount", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "override", b"override"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "amount", b"amount", "campaign", b"campaign", "create_time", b"create_time", "day", b"day", "department", b"department", "end_time", b"end_time", "expire_time", b"expire_time", "labels", b"labels", "model", b"model", "month", b"month", "organization", b"organization", "override", b"override", "price_version", b"price_version", "priority", b"priority", "reservation_id", b"reservation_id", "run", b"run", "state", b"state", "task", b"task", "would_deny", b"would_deny"]) -> None: ...
 
 Global___Reservation: typing_extensions.TypeAlias = Reservation
 
@@ -292,8 +300,11 @@ class Denial(google.protobuf.message.Message):
     SHORTFALL_FIELD_NUMBER: builtins.int
     HEADROOM_TIME_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    FLOOR_PERCENT_FIELD_NUMBER: builtins.int
+    REQUESTED_OVERRIDE_FIELD_NUMBER: builtins.int
     reason: Global___DenialReason.ValueType
     message: builtins.str
+    floor_percent: builtins.int
     @property
     def budget(self) -> gatekeeper_client.v1.budget_pb2.BudgetStatus: ...
     @property
@@ -302,6 +313,8 @@ class Denial(google.protobuf.message.Message):
     def shortfall(self) -> google.type.money_pb2.Money: ...
     @property
     def headroom_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def requested_override(self) -> gatekeeper_client.v1.override_pb2.Override: ...
     def __init__(
         self,
         *,
@@ -311,9 +324,11 @@ class Denial(google.protobuf.message.Message):
         shortfall: google.type.money_pb2.Money | None = ...,
         headroom_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         message: builtins.str = ...,
+        floor_percent: builtins.int = ...,
+        requested_override: gatekeeper_client.v1.override_pb2.Override | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["budget", b"budget", "headroom_time", b"headroom_time", "requested", b"requested", "shortfall", b"shortfall"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["budget", b"budget", "headroom_time", b"headroom_time", "message", b"message", "reason", b"reason", "requested", b"requested", "shortfall", b"shortfall"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["budget", b"budget", "headroom_time", b"headroom_time", "requested", b"requested", "requested_override", b"requested_override", "shortfall", b"shortfall"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["budget", b"budget", "floor_percent", b"floor_percent", "headroom_time", b"headroom_time", "message", b"message", "reason", b"reason", "requested", b"requested", "requested_override", b"requested_override", "shortfall", b"shortfall"]) -> None: ...
 
 Global___Denial: typing_extensions.TypeAlias = Denial
 
@@ -361,6 +376,8 @@ class Execution(google.protobuf.message.Message):
     COMMIT_TIME_FIELD_NUMBER: builtins.int
     DAY_FIELD_NUMBER: builtins.int
     MONTH_FIELD_NUMBER: builtins.int
+    OVERRIDE_ID_FIELD_NUMBER: builtins.int
+    OVERRIDE_AMOUNT_FIELD_NUMBER: builtins.int
     reservation_id: builtins.str
     kind: Global___ExecutionKind.ValueType
     organization: builtins.str
@@ -380,6 +397,7 @@ class Execution(google.protobuf.message.Message):
     late: builtins.bool
     day: builtins.str
     month: builtins.str
+    override_id: builtins.str
     @property
     def cost(self) -> google.type.money_pb2.Money: ...
     @property
@@ -390,6 +408,8 @@ class Execution(google.protobuf.message.Message):
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
     @property
     def commit_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def override_amount(self) -> google.type.money_pb2.Money: ...
     def __init__(
         self,
         *,
@@ -417,8 +437,10 @@ class Execution(google.protobuf.message.Message):
         commit_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         day: builtins.str = ...,
         month: builtins.str = ...,
+        override_id: builtins.str = ...,
+        override_amount: google.type.money_pb2.Money | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["commit_time", b"commit_time", "cost", b"cost", "metrics", b"metrics", "reserved_amount", b"reserved_amount"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "cache_write_input_tokens", b"cache_write_input_tokens", "cached_input_tokens", b"cached_input_tokens", "campaign", b"campaign", "commit_time", b"commit_time", "cost", b"cost", "day", b"day", "department", b"department", "input_tokens", b"input_tokens", "kind", b"kind", "labels", b"labels", "late", b"late", "metrics", b"metrics", "model", b"model", "month", b"month", "organization", b"organization", "outcome", b"outcome", "output_tokens", b"output_tokens", "price_version", b"price_version", "reservation_id", b"reservation_id", "reserved_amount", b"reserved_amount", "run", b"run", "task", b"task"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["commit_time", b"commit_time", "cost", b"cost", "metrics", b"metrics", "override_amount", b"override_amount", "reserved_amount", b"reserved_amount"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "cache_write_input_tokens", b"cache_write_input_tokens", "cached_input_tokens", b"cached_input_tokens", "campaign", b"campaign", "commit_time", b"commit_time", "cost", b"cost", "day", b"day", "department", b"department", "input_tokens", b"input_tokens", "kind", b"kind", "labels", b"labels", "late", b"late", "metrics", b"metrics", "model", b"model", "month", b"month", "organization", b"organization", "outcome", b"outcome", "output_tokens", b"output_tokens", "override_amount", b"override_amount", "override_id", b"override_id", "price_version", b"price_version", "reservation_id", b"reservation_id", "reserved_amount", b"reserved_amount", "run", b"run", "task", b"task"]) -> None: ...
 
 Global___Execution: typing_extensions.TypeAlias = Execution
