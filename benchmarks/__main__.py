@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 from benchmarks.access import access
 from benchmarks.bench import ROOT, Bench, Effort, ServerFailedError
+from benchmarks.eyes import eyes
 from benchmarks.isolation import isolation
 from benchmarks.ledger import ledger
 from benchmarks.memory import memory
@@ -30,6 +31,7 @@ SCENARIOS: Final[dict[str, Callable[[Bench], Outcome]]] = {
     "cycle": cycles,
     "access": access,
     "isolation": isolation,
+    "eyes": eyes,
     "memory": memory,
     "start": start,
     "ledger": ledger,

@@ -15,15 +15,23 @@ from google.protobuf.duration_pb2 import Duration
 from google.type.money_pb2 import Money
 
 from benchmarks.http2 import PREFIX_BYTES, framed
-from gatekeeper_client.v1 import admin_service_pb2, budget_pb2, gatekeeper_service_pb2, reservation_pb2
+from gatekeeper_client.v1 import (
+    admin_service_pb2,
+    budget_pb2,
+    gatekeeper_service_pb2,
+    report_service_pb2,
+    reservation_pb2,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 EMPTY_PATH: Final = b"/benchmarks.Baseline/Empty"
 RESERVE_PATH: Final = b"/gatekeeper.v1.GatekeeperService/Reserve"
 COMMIT_PATH: Final = b"/gatekeeper.v1.GatekeeperService/Commit"
+GET_STATUS_PATH: Final = b"/gatekeeper.v1.GatekeeperService/GetStatus"
 SET_CAP_PATH: Final = b"/gatekeeper.v1.GatekeeperService/SetCap"
+WATCH_STATUS_PATH: Final = b"/gatekeeper.v1.ReportService/WatchStatus"
 CREATE_TOKEN_PATH: Final = b"/gatekeeper.v1.AdminService/CreateToken"
 
 Answer = type[gatekeeper_service_pb2.ReserveResponse] | type[gatekeeper_service_pb2.CommitResponse]
@@ -90,7 +98,7 @@ def reserve(organization: str) -> Call:
             reservation_id=ID_PLACE,
             organization=organization,
             campaign=CAMPAIGN,
-            agent=f"agent-{run % AGENTS:02}",
+            agent=agent(run % AGENTS),
             agent_type="content",
             run=f"run-{run:03}",
             amount=HELD,
@@ -133,6 +141,36 @@ def huge_cap(organization: str, kind: budget_pb2.ScopeKind.ValueType) -> bytes:
         reason="benchmark",
     )
     return request.SerializeToString()
+
+
+def agent_cap(organization: str, number: int, cap: Money, thresholds: Sequence[int]) -> bytes:
+    """Return a SetCap request for one of the agents that `reserve` names; whatever it spends, it is not stopped."""
+    request = gatekeeper_service_pb2.SetCapRequest(
+        organization=organization,
+        scope=budget_pb2.Scope(kind=budget_pb2.SCOPE_KIND_AGENT, id=agent(number)),
+        window=budget_pb2.BUDGET_WINDOW_MONTH,
+        cap=cap,
+        enforcement=budget_pb2.ENFORCEMENT_WARN,
+        thresholds=thresholds,
+        reason="benchmark",
+    )
+    return request.SerializeToString()
+
+
+def agents_status(organization: str, count: int) -> bytes:
+    """Return a GetStatus request for the first agents that `reserve` names."""
+    scopes = (budget_pb2.Scope(kind=budget_pb2.SCOPE_KIND_AGENT, id=agent(number)) for number in range(count))
+    return gatekeeper_service_pb2.GetStatusRequest(organization=organization, scopes=scopes).SerializeToString()
+
+
+def watch(organization: str) -> bytes:
+    """Return a WatchStatus request."""
+    return report_service_pb2.WatchStatusRequest(organization=organization).SerializeToString()
+
+
+def agent(number: int) -> str:
+    """Return the name of an agent."""
+    return f"agent-{number:02}"
 
 
 def agent_token(organization: str) -> bytes:

@@ -166,6 +166,19 @@ class Wire:
         self._renew()
         return answers
 
+    def came(self, stream: int) -> list[int]:
+        """Return, once, the sizes of the whole messages that have come of a call that goes on answering."""
+        received = self._messages.get(stream, b"")
+        sizes, at = [], 0
+        while len(received) - at >= PREFIX_BYTES:
+            size = int.from_bytes(received[at + 1 : at + PREFIX_BYTES], "big")
+            if len(received) - at < PREFIX_BYTES + size:
+                break
+            sizes.append(size)
+            at += PREFIX_BYTES + size
+        self._messages[stream] = received[at:]
+        return sizes
+
     def _ended(self, stream: int, trailer: bytes) -> Answer:
         body = self._messages.pop(stream, None)
         return Answer(stream, None if body is None else body[PREFIX_BYTES:], trailer)

@@ -17,6 +17,7 @@ import structlog
 from gatekeeper.database import open_database
 from gatekeeper.domain.commands import TTL_DEFAULT
 from gatekeeper.domain.errors import DatabaseUnavailable
+from gatekeeper.observation import observed
 from gatekeeper.parts import Parts, first_operator, open_parts
 from gatekeeper.rpc.admin import AdminServicer
 from gatekeeper.rpc.authentication import Authentication
@@ -30,13 +31,16 @@ from gatekeeper.rpc.request_limits import RequestLimits
 from gatekeeper.rpc.server import build_server
 from gatekeeper.rpc.shares import Shares
 from gatekeeper.rpc.validation import Validator
+from gatekeeper.rpc.witness import Witnesses
 from gatekeeper.services import upkeep
+from gatekeeper.services.alert_delivery import AlertDelivery, DeliveryLimits
+from gatekeeper.services.alerts import Alerts
 from gatekeeper.services.audit_chain import chain_forever
 from gatekeeper.services.audit_trail import AuditTrail
-from gatekeeper.services.blocked_log import BlockedLog
-from gatekeeper.services.budgets import Budgets
+from gatekeeper.services.execution_logs import ExecutionLogs
 from gatekeeper.services.reports import Reports
 from gatekeeper.settings import Settings
+from gatekeeper.vigilance import vigils
 
 # Objects made between two looks for garbage: a batch makes some thousands, which reference counting frees.
 GARBAGE_THRESHOLD = 20_000
@@ -46,6 +50,8 @@ log = structlog.get_logger(__name__)
 # How often it is looked whether callers were added or revoked, and how often their last use is written down.
 CALLERS_INTERVAL_S = 1
 USES_INTERVAL_S = 5
+# How long after a connection that changes are heard by has ended another one is opened.
+LISTEN_INTERVAL_S = 1
 # How long what the server does by itself may take to end when it stops.
 STOP_PATIENCE_S = 1
 # How long calls are refused before gRPC stops: it would turn them away as CANCELLED, which says nothing and which no
@@ -57,19 +63,20 @@ REFUSING_S = 0.2
 class Running:
     """A server that serves: where it listens, on which database, and whether it asks for tokens.
 
-    `token_file` holds an operator's token, where there is such a file.
+    `token_file` holds an operator's token, where there is such a file; `http_address` is where HTTP is, if it is.
     """
 
     addresses: Sequence[str]
     embedded: bool
     secured: bool
     token_file: Path | None
+    http_address: str | None = None
 
 
 async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Running], None]) -> None:
     """Serve until `stop` is set; call `ready` once every address answers.
 
-    Raises `SchemaError`, `DatabaseUnavailable`, `EmbeddedError` or `ListenError` where it cannot.
+    Raises `SchemaError`, `DatabaseUnavailable`, `EmbeddedError`, `ListenError` or `OtelMissing` where it cannot.
     """
     async with AsyncExitStack() as stack:
         database_url = await stack.enter_async_context(open_database(settings))
@@ -77,14 +84,27 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Runnin
         operators = await first_operator(settings, parts)
         if parts.callers is not None:
             await parts.callers.refresh()
-        addresses = await stack.enter_async_context(_listening(settings, parts))
+        if parts.start_override is not None:
+            # What fails is tried again by upkeep.
+            with suppress(DatabaseUnavailable):
+                await parts.start_override.ensure()
+        observation = await stack.enter_async_context(observed(settings, parts))
+        addresses = await stack.enter_async_context(_listening(settings, parts, observation.witnesses))
         await stack.enter_async_context(_upkeep(settings, parts))
         # What was made so far stays; looking through it again and again for garbage costs two per cent of every call.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GARBAGE_THRESHOLD)
         embedded, secured = settings.database_url is None, parts.callers is not None
-        ready(Running(addresses=addresses, embedded=embedded, secured=secured, token_file=operators))
+        ready(
+            Running(
+                addresses=addresses,
+                http_address=observation.http_address,
+                embedded=embedded,
+                secured=secured,
+                token_file=operators,
+            )
+        )
         await stop.wait()
         log.info("server.draining")
         await parts.health.withdraw()
@@ -94,22 +114,23 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Runnin
 
 
 @asynccontextmanager
-async def _listening(settings: Settings, parts: Parts) -> AsyncIterator[Sequence[str]]:
+async def _listening(settings: Settings, parts: Parts, witnesses: Witnesses) -> AsyncIterator[Sequence[str]]:
     """Answer calls; at the end let those under way finish."""
-    budgets = Budgets(
-        reads=parts.reads,
-        writes=parts.changes,
-        monthly_budget=settings.monthly_budget,
-        auto_provision=settings.auto_provision,
-        audit_key=parts.audit_key,
-    )
     peers = Peers()
     server = build_server(
-        GatekeeperServicer(parts.gate, budgets, ttl_default=_ttl_default(settings)),
-        ReportServicer(Reports(parts.reads), budgets, AuditTrail(parts.reads)),
+        GatekeeperServicer(parts.gate, parts.budgets, parts.grants, ttl_default=_ttl_default(settings)),
+        ReportServicer(
+            reports=Reports(parts.reads),
+            budgets=parts.budgets,
+            trail=AuditTrail(parts.reads),
+            alerts=Alerts(parts.reads),
+            grants=parts.grants,
+            watches=parts.watches,
+        ),
         AdminServicer(reads=parts.reads, writes=parts.changes, audit_key=parts.audit_key),
         parts.health,
-        _boundary(settings, parts, peers),
+        _boundary(settings, parts, peers, witnesses),
+        streams=parts.streams,
         message_bytes_max=settings.message_bytes_max,
         concurrent_streams_max=settings.concurrent_streams_max,
         connections_max=settings.connections_max,
@@ -123,6 +144,7 @@ async def _listening(settings: Settings, parts: Parts) -> AsyncIterator[Sequence
             yield addresses
         finally:
             await parts.health.end_streams()
+            parts.streams.end()
             await server.stop(settings.drain_timeout_s)
             await parts.gate.drain()
 
@@ -132,7 +154,7 @@ def _ttl_default(settings: Settings) -> timedelta:
     return min(TTL_DEFAULT, *(timedelta(seconds=most) for most in (settings.hold_ttl_max_s, settings.hold_life_max_s)))
 
 
-def _boundary(settings: Settings, parts: Parts, peers: Peers) -> Boundary:
+def _boundary(settings: Settings, parts: Parts, peers: Peers, witnesses: Witnesses) -> Boundary:
     return Boundary(
         admission=parts.health,
         authentication=Authentication(parts.callers, peers.identities),
@@ -144,6 +166,7 @@ def _boundary(settings: Settings, parts: Parts, peers: Peers) -> Boundary:
         ),
         validator=Validator(),
         shares=Shares(),
+        witnesses=witnesses,
     )
 
 
@@ -168,6 +191,8 @@ def _works(
 ) -> list[Coroutine[Any, Any, None]]:
     """Return what the server does by itself, each without an end."""
     works = [
+        parts.watches.tell_forever(),
+        upkeep.keep_doing("watch.listen_failed", parts.watches.listen, LISTEN_INTERVAL_S),
         upkeep.sweep_forever(parts.gate, parts.own, settings.sweep_interval_s),
         upkeep.probe_forever(
             parts.gate,
@@ -176,14 +201,27 @@ def _works(
             interval_s=settings.probe_interval_s,
             timeout_s=settings.stalled_after_s,
         ),
-        chain_forever(parts.own, parts.audit_key, BlockedLog(settings.logs_dir).write, settings.audit_interval_s),
+        chain_forever(parts.own, parts.audit_key, ExecutionLogs(settings.logs_dir).write, settings.audit_interval_s),
+        *AlertDelivery(parts.own, parts.channels, _delivery_limits(settings)).works(),
+        *vigils(settings, parts),
     ]
+    if parts.start_override is not None:
+        works.append(parts.start_override.ensure_forever())
     if parts.callers is not None:
         works += [
             upkeep.keep_doing("callers.refresh_failed", parts.callers.refresh, CALLERS_INTERVAL_S),
             upkeep.keep_doing("callers.uses_failed", parts.callers.write_uses, USES_INTERVAL_S),
         ]
     return works
+
+
+def _delivery_limits(settings: Settings) -> DeliveryLimits:
+    return DeliveryLimits(
+        interval_s=settings.alert_interval_s,
+        timeout_s=settings.alert_timeout_s,
+        attempts_max=settings.alert_attempts_max,
+        retry_s=settings.alert_retry_s,
+    )
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

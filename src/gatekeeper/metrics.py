@@ -1,7 +1,7 @@
 """What is counted of a running server, under which names?
 
 Names begin with `gatekeeper_`, durations are in seconds, shares between 0 and 1. Each label has a closed set of values:
-RPCs, status codes, reasons, verdicts, channels. One event loop counts, so plain numbers do, at a fifth of what a
+RPCs, status codes, reasons, verdicts, currencies. One event loop counts, so plain numbers do, at a fifth of what a
 library's counters with their locks cost; the library writes them down when somebody scrapes.
 """
 
@@ -68,14 +68,14 @@ class Metrics:
         self._overages = 0
         self._overage_amounts: dict[str, Decimal] = defaultdict(Decimal)
         self._expired = 0
-        self._attempts: dict[tuple[str, str], int] = defaultdict(int)
         ProcessCollector(registry=self.registry)
         self.registry.register(self)
 
-    def rpc_done(self, method: str, code: str, seconds: float) -> None:
-        """Count an RPC that has ended with a status code, by the names of both."""
+    def rpc_done(self, method: str, code: str, seconds: float | None) -> None:
+        """Count an RPC that has ended with a status code, by the names of both; None: it lasts as its caller likes."""
         self._rpcs[method, code] += 1
-        self._durations[method].observe(seconds)
+        if seconds is not None:
+            self._durations[method].observe(seconds)
 
     def refused(self, reason: str) -> None:
         """Count an RPC without a verdict, by its `ErrorReason` without the prefix."""
@@ -99,10 +99,6 @@ class Metrics:
         """Count holds that ended by themselves."""
         self._expired += count
 
-    def delivery(self, channel: str, result: str) -> None:
-        """Count an attempt to deliver an alert: DELIVERED, FAILED (to be tried again) or DEAD (given up)."""
-        self._attempts[channel, result] += 1
-
     def collect(self) -> Iterator[Metric]:
         """Return what was counted, as the registry asks for it."""
         build = GaugeMetricFamily("gatekeeper_build_info", "Which version runs; always 1.", labels=["version"])
@@ -110,12 +106,6 @@ class Metrics:
         yield build
         yield from self._collect_calls()
         yield from self._collect_gate()
-        yield _counter(
-            "gatekeeper_alert_attempts_total",
-            "Attempts to deliver an alert.",
-            ["channel", "result"],
-            self._attempts.items(),
-        )
 
     def _collect_calls(self) -> Iterator[Metric]:
         yield _counter("gatekeeper_rpcs_total", "RPCs that have ended.", ["method", "code"], self._rpcs.items())

@@ -2,46 +2,64 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from gatekeeper.alerting.channels import Channel, channels_of
 from gatekeeper.database import audit_key, token_file
 from gatekeeper.domain.access import Actor, Caller, Role
 from gatekeeper.domain.audit import AuditKey
+from gatekeeper.domain.grants import GrantLimits
 from gatekeeper.domain.open_holds import HoldLimits
 from gatekeeper.metrics import Metrics
 from gatekeeper.rpc.health import Health
 from gatekeeper.rpc.server import SERVICES
+from gatekeeper.rpc.stream_boundary import PARTY_STREAMS_MAX
+from gatekeeper.rpc.streams import Streams
+from gatekeeper.rpc.watch import write_view
 from gatekeeper.services import audit_seals, setup, tokens
 from gatekeeper.services.batch import Rules
+from gatekeeper.services.budgets import Budgets
 from gatekeeper.services.callers import Callers
 from gatekeeper.services.changes import Changes
 from gatekeeper.services.gate import Gate, GateLimits
+from gatekeeper.services.overrides import Grants
 from gatekeeper.services.prices import Prices
+from gatekeeper.services.start_override import StartOverride, StartTerms
+from gatekeeper.services.views import read_view
+from gatekeeper.services.watch import Watches
 from gatekeeper.settings import Settings
 from gatekeeper.storage.connections import Pool, open_pool, wrap_errors
 
 log = structlog.get_logger(__name__)
 
-# Connections of what the server does by itself: one each to sweep, to probe, to know its callers, and to chain.
-UPKEEP_POOL = 4
-# Connections of what admins change: two organizations' shares (rpc/shares.py). Each may wait for a lock; on the gate's
-# connections they would stand in the way of every organization's calls.
-CHANGES_POOL = 4
+# Connections of what the server does by itself: one each to sweep, to probe, to know its callers, to chain, to
+# deliver alerts, on however many channels, to tell other processes what has changed, and to predict when budgets are
+# used up, and to read figures for metrics; two for the breaker.
+UPKEEP_POOL = 10
+# Connections of what admins change and agents ask of them: three shares (rpc/shares.py). Each may wait for a lock; on
+# the gate's connections they would stand in the way of every organization's calls.
+CHANGES_POOL = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What calls are answered by. Without `callers`, nobody is asked for a token; without `metrics`, nobody counts.
 
-    `changed` hears of the organizations whose budgets or overrides have changed.
+    `changed` hears of the organizations whose budgets or overrides have changed. `start_override` is None where none is
+    turned on at start.
     """
 
+    database_url: str = field(repr=False)
     gate: Gate
+    budgets: Budgets
     hot: Pool
     changes: Pool
     reads: Pool
@@ -51,6 +69,11 @@ class Parts:
     callers: Callers | None
     audit_key: AuditKey
     changed: Changes
+    watches: Watches
+    streams: Streams
+    grants: Grants
+    start_override: StartOverride | None
+    channels: Sequence[Channel]
     metrics: Metrics | None
 
 
@@ -74,8 +97,25 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
     await audit_seals.warn_of_other_key(own, key)
     changed = Changes()
     metrics = Metrics() if settings.http_listen else None
+    watches = Watches(
+        changes=changed,
+        own=own,
+        database_url=database_url,
+        read=partial(read_view, reads),
+        write=write_view,
+        origin=secrets.token_hex(8),
+    )
     return Parts(
+        database_url=database_url,
         gate=Gate(hot, _rules(settings, prices, key), _limits(settings), changed, metrics),
+        budgets=Budgets(
+            reads=reads,
+            writes=changes,
+            monthly_budget=settings.monthly_budget,
+            auto_provision=settings.auto_provision,
+            audit_key=key,
+            changes=changed,
+        ),
         hot=hot,
         changes=changes,
         reads=reads,
@@ -85,7 +125,25 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
         callers=None if settings.insecure else Callers(own),
         audit_key=key,
         changed=changed,
+        watches=watches,
+        streams=Streams(settings.watch_streams_max, PARTY_STREAMS_MAX),
+        grants=Grants(reads=reads, writes=changes, limits=_grant_limits(settings), audit_key=key, changes=changed),
+        start_override=StartOverride(changes, _start_terms(settings), key, changed)
+        if settings.allow_budget_override
+        else None,
+        channels=_channels(settings),
         metrics=metrics,
+    )
+
+
+def _channels(settings: Settings) -> Sequence[Channel]:
+    """Return where alerts are told. Raises `ChannelUnusable`."""
+    url = settings.alert_webhook_url
+    return channels_of(
+        logs_dir=settings.logs_dir,
+        webhook_url=None if url is None else url.get_secret_value(),
+        webhook_secret_file=settings.alert_webhook_secret_file,
+        apprise_file=settings.alert_apprise_file,
     )
 
 
@@ -124,7 +182,24 @@ def _rules(settings: Settings, prices: Prices, key: AuditKey) -> Rules:
             share_percent_max=settings.hold_share_percent_max,
             life_max=timedelta(seconds=settings.hold_life_max_s),
         ),
+        grants=_grant_limits(settings),
         audit_key=key,
+    )
+
+
+def _grant_limits(settings: Settings) -> GrantLimits:
+    return GrantLimits(
+        in_force_max=settings.overrides_max,
+        requests_max=settings.override_requests_max,
+        second_admin_above=settings.override_second_admin_above,
+    )
+
+
+def _start_terms(settings: Settings) -> StartTerms:
+    return StartTerms(
+        max_amount=settings.start_override_max,
+        ttl=timedelta(seconds=settings.start_override_ttl_s),
+        instance=settings.instance,
     )
 
 

@@ -11,6 +11,8 @@ import structlog
 import structlog.tracebacks
 from structlog.typing import EventDict
 
+from . import trace
+
 # Without the values of local variables: those are what callers sent.
 EXCEPTIONS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -18,9 +20,8 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 def configure_logging(level: str, fmt: str) -> None:
     """Send events of `level` and above to standard error, as `console`, `json`, or what suits (`auto`)."""
-    console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
     last: list[Any] = [EXCEPTIONS, structlog.processors.JSONRenderer()]
-    if console:
+    if is_for_people(fmt):
         last = [
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
@@ -29,6 +30,7 @@ def configure_logging(level: str, fmt: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _with_trace,
             _without_rows,
             *last,
         ],
@@ -38,6 +40,18 @@ def configure_logging(level: str, fmt: str) -> None:
     )
     # psycopg's pool reports every failed attempt to connect; the probe says once what matters.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+def is_for_people(fmt: str) -> bool:
+    """Tell whether a format is for people on a terminal."""
+    return fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
+
+
+def _with_trace(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Say which call an event belongs to."""
+    if (call := trace.CURRENT.get()) is not None:
+        event.setdefault("trace_id", call.trace_id)
+    return event
 
 
 def _without_rows(_logger: Any, _method: str, event: EventDict) -> EventDict:

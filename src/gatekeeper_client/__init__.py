@@ -12,7 +12,8 @@
 `Client` and `Hold` are the same without `async` and `await`. All messages are in `gatekeeper_client.v1`.
 """
 
-from gatekeeper_client.aio import AsyncClient, AsyncHold
+from gatekeeper_client.aio import AsyncClient
+from gatekeeper_client.aio_hold import AsyncHold
 from gatekeeper_client.credentials import tls_credentials
 from gatekeeper_client.errors import (
     BudgetDenied,
@@ -27,9 +28,10 @@ from gatekeeper_client.errors import (
     Unauthorized,
     Unavailable,
 )
+from gatekeeper_client.hold import Hold
 from gatekeeper_client.ids import new_reservation_id
 from gatekeeper_client.money import from_money, to_money
-from gatekeeper_client.sync import Client, Hold
+from gatekeeper_client.sync import Client
 from gatekeeper_client.v1.budget_pb2 import Scope
 from gatekeeper_client.v1.reservation_pb2 import TokenEstimate, TokenUsage
 from gatekeeper_client.verdicts import Denied

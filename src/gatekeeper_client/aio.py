@@ -1,119 +1,51 @@
-"""How does an asyncio program hold money before a call and settle it afterwards? The asyncio client."""
+"""How does an asyncio program ask a gatekeeper? The asyncio client."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import grpc
 import grpc.aio
 
+from gatekeeper_client.aio_hold import AsyncHold, Reserving
 from gatekeeper_client.channel import TIMEOUT_S_DEFAULT, route_to
 from gatekeeper_client.credentials import bearer, token_of
-from gatekeeper_client.errors import BudgetDenied, from_rpc_error
-from gatekeeper_client.fields import commit_request, reserve_request, turn, wire
-from gatekeeper_client.money import from_money
+from gatekeeper_client.errors import from_rpc_error
+from gatekeeper_client.requests import (
+    commit_request,
+    list_alerts_request,
+    list_overrides_request,
+    request_override_request,
+    reserve_request,
+    set_override_request,
+    turn,
+    wire,
+)
+from gatekeeper_client.tracing import trace_id_of, traced
+from gatekeeper_client.v1 import admin_service_pb2 as admin
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as gate
 from gatekeeper_client.v1 import report_service_pb2 as report
+from gatekeeper_client.v1.admin_service_pb2_grpc import AdminServiceStub
 from gatekeeper_client.v1.gatekeeper_service_pb2_grpc import GatekeeperServiceStub
 from gatekeeper_client.v1.report_service_pb2_grpc import ReportServiceStub
-from gatekeeper_client.verdicts import GIVE_BACK_TIMEOUT_S, LEFT_OPEN, NOT_GIVEN_BACK, Denied, denied, log
+from gatekeeper_client.verdicts import Denied, denied
+from gatekeeper_client.watching import Comeback, ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from gatekeeper_client import fields
     from gatekeeper_client.channel import Route
+    from gatekeeper_client.v1.alert_pb2 import Alert
     from gatekeeper_client.v1.audit_pb2 import AuditEvent
     from gatekeeper_client.v1.budget_pb2 import Budget
+    from gatekeeper_client.v1.override_pb2 import Override
     from gatekeeper_client.v1.reservation_pb2 import Execution, Reservation
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class AsyncHold:
-    """Money held for one call.
-
-    As a block: an exception before a commit was tried releases the hold; leaving without a commit keeps it until
-    `expires_at`, because its money may have been spent.
-    """
-
-    admitted: ClassVar[Literal[True]] = True
-
-    def __init__(self, client: AsyncClient, response: gate.ReserveResponse) -> None:
-        """Keep what an admitting response holds."""
-        self._client = client
-        self._settled = False
-        self._keep(response)
-
-    async def commit(self, **cost: Unpack[fields.Commit]) -> gate.CommitResponse:
-        """Record the real cost, `amount` or `usage`, and end the hold."""
-        self._settled = True  # before it is sent: a failure may hide a success
-        return await self._client.commit(self.reservation.organization, self.reservation_id, **cost)
-
-    async def release(self, **call: Unpack[fields.Call]) -> gate.ReleaseResponse:
-        """Give the whole hold back: the call was not made."""
-        self._settled = True
-        return await self._client.release(self.reservation.organization, self.reservation_id, **call)
-
-    async def extend(self, **more: Unpack[fields.Extend]) -> AsyncHold | Denied:
-        """Prolong this hold by `ttl` from now, or raise it to `amount`; a denial leaves it as it is."""
-        response = await self._client.extend(self.reservation.organization, self.reservation_id, **more)
-        return denied(response) or self._keep(response)
-
-    async def __aenter__(self) -> Self:
-        """Return the hold."""
-        return self
-
-    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        """Release the hold if the block failed before a commit was tried."""
-        if error is not None and not self._settled:
-            # Shielded, and kept from the garbage collector: another cancellation ends the wait, not the release.
-            self._giving_back = asyncio.ensure_future(self._give_back())
-            await asyncio.shield(self._giving_back)
-        elif not self._settled:
-            log.warning(LEFT_OPEN, self.reservation_id, self.expires_at)
-
-    async def _give_back(self) -> None:
-        try:
-            await self.release(timeout_s=GIVE_BACK_TIMEOUT_S)
-        except Exception:  # noqa: BLE001 - the block's own exception must come through, whatever this one is
-            log.warning(NOT_GIVEN_BACK, self.reservation_id, self.expires_at, exc_info=True)
-
-    def _keep(self, response: gate.ReserveResponse | gate.ExtendResponse) -> Self:
-        self.reservation = response.reservation
-        self.reservation_id = self.reservation.reservation_id
-        self.amount = from_money(self.reservation.amount)
-        self.expires_at = self.reservation.expire_time.ToDatetime(UTC)
-        self.budgets = tuple(response.budgets)
-        return self
-
-
-class Reserving:
-    """A Reserve to send: await it for the verdict, or enter it as a block, which raises BudgetDenied on a no."""
-
-    def __init__(self, verdict: Coroutine[Any, Any, AsyncHold | Denied]) -> None:
-        """Keep what will ask."""
-        self._verdict = verdict
-
-    def __await__(self) -> Generator[Any, None, AsyncHold | Denied]:
-        """Return the verdict."""
-        return self._verdict.__await__()
-
-    async def __aenter__(self) -> AsyncHold:
-        """Return the hold."""
-        verdict = await self._verdict
-        if isinstance(verdict, Denied):
-            raise BudgetDenied(verdict.denial)
-        self._hold = verdict
-        return verdict
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Leave the block of the hold."""
-        await self._hold.__aexit__(kind, error, traceback)
 
 
 class AsyncClient:
@@ -145,6 +77,7 @@ class AsyncClient:
             self._channel, self._metadata = channel, bearer(token_of(token or ""))
         self._gate = GatekeeperServiceStub(self._channel)
         self._report = ReportServiceStub(self._channel)
+        self._admin = AdminServiceStub(self._channel)
         self._timeout_s = timeout_s
 
     def reserve(self, organization: str, **hold: Unpack[fields.Reserve]) -> Reserving:
@@ -184,6 +117,24 @@ class AsyncClient:
         request = gate.SetCapRequest(organization=organization, **wire(budget))
         return await self._call(self._gate.SetCap, request, budget)
 
+    async def set_override(self, organization: str, **override: Unpack[fields.SetOverride]) -> gate.SetOverrideResponse:
+        """Let calls past their caps for so much money and time; or approve, decline or end such an override.
+
+        It is sent once: after Unavailable, look whether it took effect.
+        """
+        return await self._call(self._gate.SetOverride, set_override_request(organization, override), override)
+
+    async def request_override(
+        self, organization: str, **override: Unpack[fields.RequestOverride]
+    ) -> gate.RequestOverrideResponse:
+        """Ask the admins for an override."""
+        request = request_override_request(organization, override)
+        return await self._call(self._gate.RequestOverride, request, override)
+
+    async def test_alerts(self, organization: str, **call: Unpack[fields.Call]) -> admin.TestAlertsResponse:
+        """Send an alert that says nothing on every channel; `list_alerts` tells how far it has come."""
+        return await self._call(self._admin.TestAlerts, admin.TestAlertsRequest(organization=organization), call)
+
     def list_budgets(self, organization: str, **which: Unpack[fields.Budgets]) -> AsyncIterator[Budget]:
         """Iterate over budgets, by scope and window, asking for each page when it is reached."""
         request = report.ListBudgetsRequest(organization=organization, **wire(which))
@@ -203,6 +154,39 @@ class AsyncClient:
         """Iterate over the audit trail, newest first; over the installation's own for an empty organization."""
         request = report.ListAuditEventsRequest(organization=organization, **wire(which))
         return self._pages(self._report.ListAuditEvents, request, which, lambda page: page.audit_events)
+
+    def list_overrides(self, organization: str, **which: Unpack[fields.Overrides]) -> AsyncIterator[Override]:
+        """Iterate over overrides with what each has cost and who used it, newest first."""
+        request = list_overrides_request(organization, which)
+        return self._pages(self._report.ListOverrides, request, which, lambda page: page.overrides)
+
+    def list_alerts(self, organization: str, **which: Unpack[fields.Alerts]) -> AsyncIterator[Alert]:
+        """Iterate over alerts and how far each has come, newest first; the installation's for an empty organization."""
+        request = list_alerts_request(organization, which)
+        return self._pages(self._report.ListAlerts, request, which, lambda page: page.alerts)
+
+    async def watch_status(
+        self, organization: str, **watch: Unpack[fields.Watch]
+    ) -> AsyncIterator[report.WatchStatusResponse]:
+        """Iterate over how budgets stand: a snapshot of all at once, then what changes, without an end.
+
+        A lost connection is made again by itself, and a snapshot comes first then. Raises what a call raises where
+        nothing was heard yet, or where no other try helps.
+        """
+        comeback = Comeback(watch.get("on_lost"))
+        while True:
+            metadata = traced(self._metadata)
+            call = self._report.WatchStatus(report.WatchStatusRequest(organization=organization), metadata=metadata)
+            try:
+                async for standing in call:
+                    comeback.heard()
+                    yield standing
+                lost = ended()
+            except grpc.aio.AioRpcError as error:
+                lost = from_rpc_error(error, trace_id_of(metadata))
+            finally:
+                call.cancel()
+            await asyncio.sleep(comeback.pause_s(lost))
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -236,10 +220,11 @@ class AsyncClient:
 
     async def _call(self, rpc: grpc.aio.UnaryUnaryMultiCallable[Q, R], request: Q, asked: fields.Call) -> R:
         timeout_s = asked.get("timeout_s", self._timeout_s)
+        metadata = traced(self._metadata)
         try:
-            return await rpc(request, timeout=timeout_s, metadata=self._metadata)
+            return await rpc(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            raise from_rpc_error(error, trace_id_of(metadata)) from error
 
 
 def _open(route: Route) -> grpc.aio.Channel:

@@ -27,7 +27,7 @@ class GatekeeperError(Exception):
     """There is no verdict.
 
     `code` is gRPC's; `reason` and `metadata` are those of `error_reason.proto`, without its prefix and empty when no
-    server answered; `retry_delay` is what the server asks for, or None.
+    server answered; `retry_delay` is what the server asks for, or None; `trace_id` finds the call in the server's log.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class GatekeeperError(Exception):
         field_violations: Iterable[BadRequest.FieldViolation] = (),
         retry_delay: timedelta | None = None,
         metadata: Mapping[str, str] | None = None,
+        trace_id: str = "",
     ) -> None:
         """Keep the parts; `args` has the message only, so that the error can be pickled."""
         super().__init__(message)
@@ -48,6 +49,7 @@ class GatekeeperError(Exception):
         self.field_violations = tuple(field_violations)
         self.retry_delay = retry_delay
         self.metadata = dict(metadata or {})
+        self.trace_id = trace_id
 
     def __str__(self) -> str:
         """Return code, reason, message and fields in one line."""
@@ -119,7 +121,7 @@ CLASSES: Final = {
 }
 
 
-def from_rpc_error(error: grpc.RpcError) -> GatekeeperError:
+def from_rpc_error(error: grpc.RpcError, trace_id: str = "") -> GatekeeperError:
     """Return our error for gRPC's, with the details that the server attached."""
     try:
         status = rpc_status.from_call(cast("grpc.Call", error)) or Status()
@@ -133,6 +135,7 @@ def from_rpc_error(error: grpc.RpcError) -> GatekeeperError:
         field_violations=_detail(status, BadRequest).field_violations,
         retry_delay=retry.retry_delay.ToTimedelta() if retry.HasField("retry_delay") else None,
         metadata=cause.metadata,
+        trace_id=trace_id,
     )
 
 

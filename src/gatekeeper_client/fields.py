@@ -1,25 +1,22 @@
-"""What may a caller say, and how does it read on the wire? The keywords of every call.
+"""What may a caller say? The keywords of every call, under the names of the request's fields.
 
-Each TypedDict lists keywords under the names of the request's fields; `wire` turns what is Pythonic about a value
-(Decimal, timedelta, "MONTH") into its message.
+`requests` turns what is Pythonic about a value (Decimal, timedelta, "MONTH") into its message.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from gatekeeper_client.ids import new_reservation_id
-from gatekeeper_client.money import Amount, to_money
-from gatekeeper_client.v1.budget_pb2 import Scope, ScopeKind
-from gatekeeper_client.v1.gatekeeper_service_pb2 import CommitRequest, ReserveRequest
-from gatekeeper_client.v1.reservation_pb2 import Metrics, TokenEstimate, TokenUsage
+from gatekeeper_client.money import Amount
+from gatekeeper_client.v1.budget_pb2 import Scope
+from gatekeeper_client.v1.reservation_pb2 import TokenEstimate, TokenUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gatekeeper_client.errors import GatekeeperError
+    from gatekeeper_client.v1.budget_pb2 import Priority
 
 ScopeKindName: TypeAlias = Literal["ORGANIZATION", "DEPARTMENT", "CAMPAIGN", "AGENT", "RUN"]
 ScopeLike: TypeAlias = Scope | tuple[ScopeKindName, str]
@@ -34,7 +31,17 @@ AuditActionName: TypeAlias = Literal[
     "TOKEN_REVOKED",
     "RESERVATION_RELEASED",
     "CALL_DENIED",
+    "OVERRIDE_REQUESTED",
+    "OVERRIDE_GRANTED",
+    "OVERRIDE_APPROVED",
+    "OVERRIDE_DECLINED",
+    "OVERRIDE_ENDED",
+    "OVERRIDE_USED",
 ]
+AlertKindName: TypeAlias = Literal[
+    "THRESHOLD", "RESOLVED", "BURN_RATE", "RUNAWAY", "OVERRIDE_REQUESTED", "VERIFICATION_FAILED", "TEST"
+]
+PriorityName: TypeAlias = Literal["CRITICAL", "NORMAL", "BATCH"]
 Span: TypeAlias = timedelta | int  # an int counts seconds
 
 
@@ -45,7 +52,11 @@ class Call(TypedDict, total=False):
 
 
 class Reserve(Call, total=False):
-    """What is to be held, and for what: either `amount` or `tokens`."""
+    """What is to be held, and for what: either `amount` or `tokens`.
+
+    `override_id` names the only override that may pay for it. `override_request` is why an admin should let it through
+    if it is denied for want of money: approved, the same `reservation_id` goes through.
+    """
 
     reservation_id: str
     department: str
@@ -59,6 +70,9 @@ class Reserve(Call, total=False):
     ttl: Span
     labels: Mapping[str, str]
     validate_only: bool
+    priority: PriorityName | Priority.ValueType
+    override_id: str
+    override_request: str
 
 
 class Commit(Call, total=False):
@@ -90,16 +104,61 @@ class Status(Call, total=False):
 
 
 class Cap(Call, total=False):
-    """What a budget is to become; what is not given stays. The organization's budget of a MONTH, unless told."""
+    """What a budget is to become; what is not given stays. The organization's budget of a MONTH, unless told.
+
+    `floors` are where calls of a priority stop, in percent of the cap: {"BATCH": 90, "NORMAL": 97}; 100 for no floor.
+    """
 
     scope: ScopeLike
     window: Literal["DAY", "MONTH", "TOTAL"]
     cap: Amount
     enforcement: Literal["ENFORCE", "WARN", "SHADOW"]
     thresholds: Sequence[int]
+    floors: Mapping[Literal["NORMAL", "BATCH"], int]
     frozen: bool
     reason: str
     etag: str
+
+
+class RequestOverride(Call, total=False):
+    """How much past the caps, how long once it is approved, why, and for which calls.
+
+    Those of a `scope`, or the one of a `reservation` id that was not admitted yet; of the organization unless told.
+    """
+
+    scope: ScopeLike
+    reservation: str
+    max_amount: Amount
+    ttl: Span
+    reason: str
+
+
+class SetOverride(RequestOverride, total=False):
+    """What is to become of an override, on (`enabled`) or off; or of one that there is, by its `override_id`."""
+
+    override_id: str
+    enabled: bool
+
+
+class Overrides(Call, total=False):
+    """Which overrides to list, and how many a page."""
+
+    state: Literal["PENDING", "ACTIVE", "ENDED", "DECLINED", "EXPIRED"]
+    page_size: int
+
+
+class Alerts(Call, total=False):
+    """Which alerts to list, by what they tell and by how far they have come on a channel, and how many a page."""
+
+    kind: AlertKindName
+    delivery_state: Literal["PENDING", "DELIVERED", "DEAD"]
+    page_size: int
+
+
+class Watch(TypedDict, total=False):
+    """Whom to tell that the connection is lost, with the error, before each try to get it back."""
+
+    on_lost: Callable[[GatekeeperError], None]
 
 
 class Budgets(Call, total=False):
@@ -140,79 +199,3 @@ class AuditEvents(Call, total=False):
     start_time: datetime
     end_time: datetime
     page_size: int
-
-
-def reserve_request(organization: str, hold: Reserve) -> ReserveRequest:
-    """Ask for a hold, under a new id unless one is given."""
-    _exactly_one(hold, "amount", "tokens")
-    request = ReserveRequest(organization=organization, **wire(hold))
-    request.reservation_id = request.reservation_id or new_reservation_id()
-    return request
-
-
-def commit_request(organization: str, reservation_id: str, cost: Commit) -> CommitRequest:
-    """Tell the real cost, and what came of it if anything is known."""
-    _exactly_one(cost, "amount", "usage")
-    fields = wire(cost)
-    metrics = {name: fields.pop(name) for name in Metrics.DESCRIPTOR.fields_by_name if name in fields}
-    fields["metrics"] = Metrics(**metrics) if metrics else None
-    return CommitRequest(organization=organization, reservation_id=reservation_id, **fields)
-
-
-def wire(fields: Mapping[str, object]) -> dict[str, Any]:
-    """Return the fields as a message takes them; raises TypeError and ValueError for bad values."""
-    return {name: WIRE.get(name, _same)(value) for name, value in fields.items() if name != "timeout_s"}
-
-
-def turn(request: Any, page: Any) -> bool:
-    """Point a list's request at the page after this one; False after the last."""
-    request.page_token = page.next_page_token
-    return bool(page.next_page_token)
-
-
-def _exactly_one(fields: Mapping[str, object], one: str, other: str) -> None:
-    """Refuse none and both: the message would quietly keep the last."""
-    if (one in fields) == (other in fields):
-        msg = f"give either {one} or {other}"
-        raise TypeError(msg)
-
-
-def _same(value: object) -> object:
-    return value
-
-
-def _scope(scope: ScopeLike) -> Scope:
-    return scope if isinstance(scope, Scope) else Scope(kind=ScopeKind.Value(f"SCOPE_KIND_{scope[0]}"), id=scope[1])
-
-
-def _duration(span: Span) -> Duration:
-    duration = Duration()
-    duration.FromTimedelta(span if isinstance(span, timedelta) else timedelta(seconds=span))
-    return duration
-
-
-def _timestamp(instant: datetime) -> Timestamp:
-    """Return an instant; refuse one without a time zone, which would be taken for UTC."""
-    if instant.tzinfo is None:
-        msg = f"{instant} has no time zone; give it one, such as datetime.UTC"
-        raise ValueError(msg)
-    timestamp = Timestamp()
-    timestamp.FromDatetime(instant.astimezone(UTC))
-    return timestamp
-
-
-WIRE: Final[Mapping[str, Callable[[Any], object]]] = {
-    **dict.fromkeys(("amount", "cap", "revenue"), to_money),
-    **dict.fromkeys(("ttl", "latency"), _duration),
-    **dict.fromkeys(("start_time", "end_time"), _timestamp),
-    "scope": _scope,
-    "scopes": lambda scopes: [_scope(scope) for scope in scopes],
-    # Messages take enum values by name.
-    "scope_kind": "SCOPE_KIND_{}".format,
-    "window": "BUDGET_WINDOW_{}".format,
-    "enforcement": "ENFORCEMENT_{}".format,
-    "outcome": "OUTCOME_{}".format,
-    "state": "RESERVATION_STATE_{}".format,
-    "kind": "EXECUTION_KIND_{}".format,
-    "action": "AUDIT_ACTION_{}".format,
-}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from gatekeeper import __version__
 from gatekeeper.cli.amounts import read_amount
+from gatekeeper.cli.durations import TTL_MAX, read_ttl, span_text
 from tests.acceptance.commands import failed, refused, run
 
 COMMANDS = (
@@ -17,7 +19,10 @@ COMMANDS = (
     "init",
     "status",
     "check",
+    "watch",
     "cap",
+    "override",
+    "alerts",
     "price",
     "token",
     "audit",
@@ -82,6 +87,27 @@ def test_starts_at_once() -> None:
         ("cap", "--organization", "acme", "1", "--campaign", "a", "--agent", "b"),
         ("cap", "--organization", "acme", "1", "--window", "week"),
         ("cap", "--organization", "acme", "1", "--threshold", "0"),
+        ("cap", "--organization", "acme", "1", "--floor", "batch"),
+        ("cap", "--organization", "acme", "1", "--floor", "critical=90"),
+        ("cap", "--organization", "acme", "1", "--floor", "batch=0"),
+        ("cap", "--organization", "acme", "1", "--floor", "batch=101"),
+        ("check", "--organization", "acme", "--priority", "batch"),
+        ("check", "--organization", "acme", "--amount", "1", "--at", "warning"),
+        ("check", "--organization", "acme", "--amount", "1", "--priority", "low"),
+        ("check", "--organization", "acme", "--at", "ok"),
+        ("watch",),
+        ("override",),
+        ("override", "on", "5", "--organization", "acme"),
+        ("override", "on", "5", "--reason", "launch"),
+        ("override", "on", "--organization", "acme", "--reason", "launch"),
+        ("override", "on", "-5", "--organization", "acme", "--reason", "launch"),
+        ("override", "on", "5", "--organization", "acme", "--reason", "x", "--campaign", "a", "--reservation", "b"),
+        ("override", "off", "o1", "--organization", "acme", "--campaign", "a"),
+        ("override", "list", "--organization", "acme", "--state", "on"),
+        ("override", "approve", "o1", "--organization", "acme"),
+        ("override", "decline", "--organization", "acme", "--reason", "no"),
+        ("alerts", "list", "--organization", "acme", "--kind", "fire"),
+        ("alerts", "list", "--organization", "acme", "--delivery", "lost"),
         ("price", "set", "--organization", "acme", "--model", "m", "--input", "1"),
         ("price", "set", "--organization", "acme", "--model", "m", "--agent-type", "seo", "--input", "1"),
         ("price", "set", "--organization", "acme", "--agent-type", "seo"),
@@ -126,6 +152,7 @@ def test_what_is_no_amount(text: str) -> None:
         ("check", "--organization", "acme", f"--amount={text}"),
         ("cap", "--organization", "acme", "--", text),
         ("init", "--organization", "acme", f"--monthly-budget={text}"),
+        ("override", "on", "--organization", "acme", "--reason", "launch", "--", text),
     ):
         assert "Invalid value" in refused(run(*arguments, BILLING_API_URL=NOWHERE))
 
@@ -138,7 +165,58 @@ def test_what_is_an_amount(text: str) -> None:
     assert read_amount(text) == Decimal(text)
 
 
-@pytest.mark.parametrize("command", [("status",), ("check",), ("check", "--amount", "1"), ("cap", "1")])
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("0h", "no time at all"),
+        ("32d", "longer than 31 days"),
+        ("745h", "longer than 31 days"),
+        ("999999999d", "longer than 31 days"),
+        ("2", "is not a time like 30m, 2h or 7d"),
+        ("-2h", "is not a time like"),
+        ("1.5h", "is not a time like"),
+        ("2w", "is not a time like"),
+        ("٣h", "is not a time like"),
+        ("", "is not a time like"),
+    ],
+)
+def test_what_is_no_time_to_live(text: str, problem: str) -> None:
+    """A span is a whole number and its unit, more than nothing and at most 31 days."""
+    done = run("override", "on", "5", "--organization", "acme", "--reason", "launch", f"--ttl={text}")
+    assert problem in refused(done)
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [("90s", timedelta(seconds=90)), ("30m", timedelta(minutes=30)), ("2h", timedelta(hours=2)), ("31d", TTL_MAX)],
+)
+def test_what_is_a_time_to_live(text: str, span: timedelta) -> None:
+    """Seconds, minutes, hours and days."""
+    assert read_ttl(text) == span
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0s"), (59, "59s"), (90, "1m 30s"), (7_229, "2h"), (7_260, "2h 1m"), (180_000, "2d 2h"), (86_460, "1d")],
+)
+def test_what_is_left_of_a_time(seconds: int, text: str) -> None:
+    """It is told by its largest unit and the next."""
+    assert span_text(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status",),
+        ("check",),
+        ("check", "--amount", "1"),
+        ("cap", "1"),
+        ("override", "list"),
+        ("override", "on", "1", "--reason", "launch"),
+        ("alerts", "test"),
+        ("watch",),
+    ],
+)
 def test_no_server(command: tuple[str, ...]) -> None:
     """Without a server, one line names the target and what to do."""
     line = failed(run(*command, "--organization", "acme", BILLING_API_URL=NOWHERE))

@@ -14,12 +14,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
-from gatekeeper_client.v1 import audit_pb2, budget_pb2, reservation_pb2
+from gatekeeper_client.v1 import alert_pb2, audit_pb2, budget_pb2, override_pb2, reservation_pb2
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
 
 from .refusals import Refusal, refusal
-from .wire import TIMEOUT_S, Wire, campaign
+from .wire import TIMEOUT_S, Wire, campaign, first_of
 
 ATTRIBUTION: dict[str, Any] = {"department": "d", "campaign": "c", "agent": "a", "run": "r"}
 TOMORROW_S = int(time.time()) + 86_400
@@ -40,6 +40,8 @@ VALID: dict[str, Message] = {
         amount=to_money(1, "USD"),
         ttl=Duration(seconds=60),
         labels={"key": "value"},
+        priority=budget_pb2.PRIORITY_BATCH,
+        override_request="why",
         **ATTRIBUTION,
     ),
     "Reserve tokens": pb.ReserveRequest(
@@ -79,6 +81,28 @@ VALID: dict[str, Message] = {
         reason="why",
         etag="",
     ),
+    "SetOverride": pb.SetOverrideRequest(
+        organization="o",
+        scope=campaign("c"),
+        enabled=True,
+        max_amount=to_money(1, "USD"),
+        ttl=Duration(seconds=60),
+        reason="why",
+    ),
+    "SetOverride reservation": pb.SetOverrideRequest(
+        organization="o", reservation="i", enabled=True, max_amount=to_money(1, "USD"), reason="why"
+    ),
+    "SetOverride decision": pb.SetOverrideRequest(organization="o", override_id="v", enabled=True, reason="why"),
+    "RequestOverride": pb.RequestOverrideRequest(
+        organization="o",
+        scope=campaign("c"),
+        max_amount=to_money(1, "USD"),
+        ttl=Duration(seconds=60),
+        reason="why",
+    ),
+    "RequestOverride reservation": pb.RequestOverrideRequest(
+        organization="o", reservation="i", max_amount=to_money(1, "USD"), reason="why"
+    ),
     "ListBudgets": report_pb.ListBudgetsRequest(organization="o", scope_kind=budget_pb2.SCOPE_KIND_CAMPAIGN, **PLACE),
     "ListReservations": report_pb.ListReservationsRequest(
         organization="o", state=reservation_pb2.RESERVATION_STATE_HELD, **ATTRIBUTION, **PLACE
@@ -100,6 +124,16 @@ VALID: dict[str, Message] = {
         end_time=Timestamp(seconds=2),
         **PLACE,
     ),
+    "ListOverrides": report_pb.ListOverridesRequest(
+        organization="o", state=override_pb2.OVERRIDE_STATE_ACTIVE, **PLACE
+    ),
+    "ListAlerts": report_pb.ListAlertsRequest(
+        organization="o",
+        kind=alert_pb2.ALERT_KIND_THRESHOLD,
+        delivery_state=alert_pb2.DELIVERY_STATE_DELIVERED,
+        **PLACE,
+    ),
+    "WatchStatus": report_pb.WatchStatusRequest(organization="o"),
     "CreateToken": admin_pb.CreateTokenRequest(
         organization="o",
         name="n",
@@ -127,9 +161,10 @@ VALID: dict[str, Message] = {
         organization="o",
         agent_type_price=admin_pb.AgentTypePrice(agent_type="seo", per_1000_tokens=to_money(1, "USD")),
     ),
+    "TestAlerts": admin_pb.TestAlertsRequest(organization="o"),
 }
 
-FREE_TEXTS = {"period", "reason", "etag", "page_token", "currency_code", "identity", "since"}
+FREE_TEXTS = {"period", "reason", "etag", "page_token", "currency_code", "identity", "since", "override_request"}
 SERVICE_OF = {
     method.name: service.full_name
     for file in (pb, report_pb, admin_pb)
@@ -146,8 +181,8 @@ def valid(name: str) -> Any:
 
 
 def send(wire: Wire, name: str, request: Message) -> Any:
-    """Send a request to the RPC that takes it."""
-    return method(wire, name)(request, timeout=TIMEOUT_S)
+    """Send a request to the RPC that takes it; of a stream, return the first message."""
+    return first_of(method(wire, name)(request, timeout=TIMEOUT_S))
 
 
 def method(wire: Wire, name: str) -> Any:
@@ -167,6 +202,8 @@ def names_in(message: Message, path: str = "") -> Iterator[tuple[str, Message, s
     """Yield (path, owner, field) of every field of a request that takes a name."""
     for field in message.DESCRIPTOR.fields:
         here = f"{path}.{field.name}" if path else field.name
+        if field.containing_oneof and not message.HasField(field.name):
+            continue
         if field.type == FieldDescriptor.TYPE_STRING and field.name not in FREE_TEXTS and not field.is_repeated:
             yield here, message, field.name
         elif field.message_type is None or field.message_type.GetOptions().map_entry:

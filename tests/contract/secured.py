@@ -16,7 +16,7 @@ from gatekeeper.storage.connections import open_pool
 from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 
 from .requests import method
-from .wire import TIMEOUT_S, Wire
+from .wire import TIMEOUT_S, Wire, first_of
 
 
 class Secured:
@@ -43,8 +43,8 @@ class Secured:
         return self.call_with(rpc, request, () if token is None else (("authorization", f"Bearer {token}"),))
 
     def call_with(self, rpc: str, request: Message, metadata: tuple[tuple[str, str], ...]) -> Any:
-        """Call with any metadata."""
-        return method(self.wire, rpc)(request, timeout=TIMEOUT_S, metadata=metadata)
+        """Call with any metadata; of a stream, return the first message."""
+        return first_of(method(self.wire, rpc)(request, timeout=TIMEOUT_S, metadata=metadata))
 
     def end(self, token_name: str, column: str) -> None:
         """Let a token's time be over since the day before, as `expires_at` or `revoked_at`."""

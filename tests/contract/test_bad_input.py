@@ -34,6 +34,12 @@ ENUMS = [
     ("ListReservations", "state"),
     ("ListExecutions", "outcome"),
     ("ListExecutions", "kind"),
+    ("Reserve", "priority"),
+    ("SetOverride", "scope.kind"),
+    ("RequestOverride", "scope.kind"),
+    ("ListOverrides", "state"),
+    ("ListAlerts", "kind"),
+    ("ListAlerts", "delivery_state"),
 ]
 PERIODS = [
     *("2026-13", "2026-00", "2026-1", "26-11", "2026-11-", "2026-11-31", "2026-02-30", "2027-02-29", "2026-04-31"),
@@ -80,6 +86,7 @@ FIND_THEIR_ORGANIZATION = {
     "Release",
     "Extend",
     "ListAuditEvents",
+    "ListAlerts",
     "CreateToken",
     "ListTokens",
     "RevokeToken",
@@ -122,9 +129,10 @@ def test_an_outcome_that_only_the_server_gives(wire: Wire) -> None:
 )
 def test_scopes(wire: Wire, kind: int, scope_id: str, field: str) -> None:
     """The organization has no id, everything else has a kind and one."""
-    request = valid("SetCap")
-    request.scope.kind, request.scope.id = kind, scope_id
-    assert list(refused(wire, "SetCap", request).violations) == [f"scope.{field}"]
+    for name in ("SetCap", "SetOverride", "RequestOverride"):
+        request = valid(name)
+        request.scope.kind, request.scope.id = kind, scope_id
+        assert list(refused(wire, name, request).violations) == [f"scope.{field}"]
     asked = valid("GetStatus")
     asked.scopes.add(kind=kind, id=scope_id)
     assert list(refused(wire, "GetStatus", asked).violations) == [f"scopes[1].{field}"]

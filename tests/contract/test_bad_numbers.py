@@ -60,6 +60,10 @@ COUNTS = [
         ("Commit", "metrics.revenue"),
         ("Extend", "amount"),
         ("SetCap", "cap"),
+        ("SetOverride", "max_amount"),
+        ("SetOverride reservation", "max_amount"),
+        ("SetOverride decision", "max_amount"),
+        ("RequestOverride", "max_amount"),
     ],
 )
 def test_money(wire: Wire, name: str, path: str) -> None:

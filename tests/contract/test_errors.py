@@ -21,6 +21,7 @@ from gatekeeper.rpc.reports import ReportServicer
 from gatekeeper.rpc.request_limits import RequestLimits
 from gatekeeper.rpc.server import SERVICES, build_server
 from gatekeeper.rpc.shares import Shares
+from gatekeeper.rpc.streams import Streams
 from gatekeeper.rpc.validation import Validator
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
@@ -169,11 +170,14 @@ def test_a_server_that_stops_says_so() -> None:
             shares=Shares(),
         )
         server = build_server(
-            GatekeeperServicer(nothing, nothing),
-            ReportServicer(nothing, nothing, nothing),
+            GatekeeperServicer(nothing, nothing, nothing),
+            ReportServicer(
+                reports=nothing, budgets=nothing, trail=nothing, alerts=nothing, grants=nothing, watches=nothing
+            ),
             AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey()),
             health,
             boundary,
+            streams=Streams(1),
             message_bytes_max=65_536,
             concurrent_streams_max=8,
         )

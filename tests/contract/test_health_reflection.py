@@ -15,9 +15,12 @@ from .wire import TIMEOUT_S, Wire
 GATEKEEPER, REPORT, ADMIN = (f"gatekeeper.v1.{name}Service" for name in ("Gatekeeper", "Report", "Admin"))
 SERVING = health_pb2.HealthCheckResponse.SERVING
 RPCS = {
-    GATEKEEPER: ["Reserve", "Commit", "Release", "Extend", "GetStatus", "SetCap"],
-    REPORT: ["ListBudgets", "ListReservations", "ListExecutions", "ListAuditEvents"],
-    ADMIN: ["CreateToken", "ListTokens", "RevokeToken", "SetPrice"],
+    GATEKEEPER: ["Reserve", "Commit", "Release", "Extend", "GetStatus", "SetCap", "SetOverride", "RequestOverride"],
+    REPORT: [
+        *("ListBudgets", "ListReservations", "ListExecutions", "ListAuditEvents", "ListOverrides", "ListAlerts"),
+        "WatchStatus",
+    ],
+    ADMIN: ["CreateToken", "ListTokens", "RevokeToken", "SetPrice", "TestAlerts"],
 }
 
 

@@ -19,8 +19,9 @@ import psycopg
 import pytest
 from grpc_health.v1 import health_pb2
 
+from gatekeeper.addresses import ListenError
 from gatekeeper.embedded import EmbeddedPostgres
-from gatekeeper.rpc.listen import ListenError, listen
+from gatekeeper.rpc.listen import listen
 from tests.conftest import ServerFactory, served_url, server_environment, url_of
 
 from .wire import TIMEOUT_S, Wire, beside, decimals, until

@@ -15,8 +15,8 @@ from gatekeeper.embedded import EmbeddedPostgres
 from tests.conftest import Server
 
 from .refusals import refusal
-from .requests import VALID, method, valid
-from .wire import TIMEOUT_S, Wire, decimals, until
+from .requests import VALID, send, valid
+from .wire import Wire, decimals, until
 
 QUICKLY_S = 4
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -48,7 +48,7 @@ def test_every_call_is_refused_quickly_and_served_again(postgres: EmbeddedPostgr
     with away(postgres, own):
         for name in VALID:
             began = time.monotonic()
-            refused = refusal(method(own, name), valid(name), timeout=TIMEOUT_S)
+            refused = refusal(send, own, name, valid(name))
             assert time.monotonic() - began < QUICKLY_S
             assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
             assert refused.retry_delay_s

@@ -37,11 +37,19 @@ TABLES = (
     "open_holds",
     "tokens",
     "audit_events",
+    "overrides",
 )
 COUNTS = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM {table}" for table in TABLES)
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 ORGANIZATION = budget_pb2.Scope(kind=budget_pb2.SCOPE_KIND_ORGANIZATION)
+STREAMING = {
+    f"/{service.full_name}/{method.name}"
+    for file in (pb, report_pb)
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+    if method.server_streaming
+}
 
 
 def department(name: str) -> budget_pb2.Scope:
@@ -165,9 +173,9 @@ class Wire:
         return self._health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
 
     def send_raw(self, path: str, request: bytes) -> bytes:
-        """Send bytes to a path, whatever they are; return those of the answer."""
-        method: Any = self.channel.unary_unary(path)
-        answer: bytes = method(request, timeout=TIMEOUT_S)
+        """Send bytes to a path, whatever they are; return those of the answer, or of a stream's first message."""
+        method: Any = self.channel.unary_stream(path) if path in STREAMING else self.channel.unary_unary(path)
+        answer: bytes = first_of(method(request, timeout=TIMEOUT_S))
         return answer
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -189,6 +197,16 @@ class Wire:
     def wait_for_lock(self) -> None:
         """Wait until some transaction waits for a lock."""
         until(lambda: self.sql(WAITING)[0][0] > 0)
+
+
+def first_of(answer: Any) -> Any:
+    """Return an answer, or the first message of a stream, which is left then."""
+    if not isinstance(answer, grpc.Call):
+        return answer
+    try:
+        return next(answer)  # type: ignore[call-overload]
+    finally:
+        answer.cancel()
 
 
 def decimals(status: budget_pb2.BudgetStatus) -> tuple[Decimal, Decimal, Decimal]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from random import Random
+from typing import Any
 
 import psycopg
 
@@ -21,13 +22,18 @@ EXPIRY_PATIENCE_S = 15
 REPLAYS = 100
 
 
-async def sample_caps(database_url: str, interval_s: float = 0.05) -> Counter[int]:
+async def sample_caps(database_url: str) -> Counter[int]:
     """Count, until cancelled, how many balances stand above their caps at each instant; while it can be seen."""
+    return await sample(database_url, ABOVE_CAP)
+
+
+async def sample(database_url: str, query: str, interval_s: float = 0.05) -> Counter[int]:
+    """Count, until cancelled, which numbers a query finds at each instant; while it can be seen."""
     seen: Counter[int] = Counter()
     try:
         while True:
             try:
-                seen[await asyncio.to_thread(count, database_url, ABOVE_CAP)] += 1
+                seen[await asyncio.to_thread(count, database_url, query)] += 1
             except psycopg.Error:
                 continue
             finally:
@@ -42,6 +48,12 @@ def count(database_url: str, query: str) -> int:
         row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def rows(database_url: str, query: str, *values: str) -> list[tuple[Any, ...]]:
+    """Return the rows that a query finds."""
+    with psycopg.connect(database_url) as connection:
+        return connection.execute(query.encode(), values).fetchall()
 
 
 async def until_expired(database_url: str) -> None:

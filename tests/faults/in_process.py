@@ -14,10 +14,12 @@ import psycopg
 
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.commands import Money, Reserve
+from gatekeeper.domain.grants import GrantLimits
 from gatekeeper.domain.open_holds import HoldLimits
 from gatekeeper.domain.reservation import Attribution
 from gatekeeper.domain.verdicts import Held
 from gatekeeper.services.batch import Rules
+from gatekeeper.services.changes import Changes
 from gatekeeper.services.gate import Gate, GateLimits
 from gatekeeper.services.prices import Prices
 from gatekeeper.storage.connections import open_pool
@@ -42,10 +44,11 @@ async def gate_on(database_url: str, *, pool_max: int = 4, **limits: Any) -> Asy
         auto_provision=True,
         prices=Prices(),
         holds=HoldLimits(),
+        grants=GrantLimits(in_force_max=100, requests_max=100),
         audit_key=AuditKey(),
     )
     async with open_pool(database_url, name="gate", size_max=pool_max, hot=True) as pool:
-        gate = Gate(pool, rules, replace(LIMITS, **limits))
+        gate = Gate(pool, rules, replace(LIMITS, **limits), Changes())
         yield gate
         async with asyncio.timeout(PATIENCE_S):
             await gate.drain()

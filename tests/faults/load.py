@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
-from typing import TypeVar
 from uuid import UUID
 
-from gatekeeper_client import AsyncClient, AsyncHold, Denied, Overloaded, Unavailable, from_money
+from gatekeeper_client import AsyncClient, AsyncHold, Denied, from_money
 from gatekeeper_client.v1.reservation_pb2 import Execution
 
-R = TypeVar("R")
+from .callers import TRY_TIMEOUT_S, Callers
 
 ORGANIZATIONS = ("acme", "acme", "acme", "beta")
 CAMPAIGNS = ("roomy", "roomy", "tight")
 TIGHT_CAP = Decimal(10)
 CAP = Decimal(100_000)
-TRY_TIMEOUT_S = 5.0
-PAUSE_MAX_S = 0.4
-PATIENCE_S = 60
 # Holds that are settled outlive every outage; those that are left alone are soon over.
 TTL_S, TTL_LEFT_S = 3600, 2
 
@@ -48,12 +44,10 @@ class Hold:
 
 @dataclass(kw_only=True)
 class Acknowledged:
-    """All that was acknowledged; `retries` counts the tries that were not."""
+    """All that was acknowledged."""
 
     holds: dict[str, Hold] = field(default_factory=dict)
     denied: int = 0
-    retries: int = 0
-    answers: int = 0
 
 
 class Load:
@@ -62,15 +56,15 @@ class Load:
     def __init__(self, clients: Sequence[AsyncClient], seed: int) -> None:
         """Speak through `clients`; what the workers do follows from `seed`."""
         self.acknowledged = Acknowledged()
-        self._clients = clients
+        self.callers = Callers(clients)
         self._seed = seed
         self._stopped = False
 
     async def prepare(self) -> None:
         """Open the organizations, with a campaign that soon has no room."""
         for organization in dict.fromkeys(ORGANIZATIONS):
-            await self._clients[0].set_cap(organization, cap=CAP)
-            await self._clients[0].set_cap(organization, scope=("CAMPAIGN", "tight"), cap=TIGHT_CAP)
+            await self.callers.clients[0].set_cap(organization, cap=CAP)
+            await self.callers.clients[0].set_cap(organization, scope=("CAMPAIGN", "tight"), cap=TIGHT_CAP)
 
     async def run(self, workers: int) -> None:
         """Work until `stop` is called."""
@@ -81,25 +75,6 @@ class Load:
     def stop(self) -> None:
         """Let each worker end what it has begun."""
         self._stopped = True
-
-    async def progress(self, answers: int) -> None:
-        """Wait until so many more answers came in."""
-        enough = self.acknowledged.answers + answers
-        async with asyncio.timeout(PATIENCE_S):
-            while self.acknowledged.answers < enough:
-                await asyncio.sleep(0.01)
-
-    async def until_acknowledged(self, chance: Random, call: Callable[[AsyncClient], Awaitable[R]]) -> R:
-        """Repeat a call, through whichever server, until there is a verdict."""
-        while True:
-            try:
-                answer = await call(chance.choice(self._clients))
-            except (Unavailable, Overloaded):
-                self.acknowledged.retries += 1
-                await asyncio.sleep(chance.uniform(0, PAUSE_MAX_S))
-            else:
-                self.acknowledged.answers += 1
-                return answer
 
     async def _work(self, chance: Random) -> None:
         while not self._stopped:
@@ -116,7 +91,7 @@ class Load:
             amount=amount,
             ttl_s=TTL_S if ending else TTL_LEFT_S,
         )
-        answer = await self.until_acknowledged(chance, lambda client: reserve(client, reservation_id, hold))
+        answer = await self.callers.until_answered(chance, lambda client: reserve(client, reservation_id, hold))
         if isinstance(answer, Denied):
             assert answer.denial.message
             self.acknowledged.denied += 1
@@ -127,7 +102,7 @@ class Load:
 
     async def _commit(self, chance: Random, reservation_id: str, hold: Hold) -> None:
         cost = _nanos(chance, 0, int(hold.amount.scaleb(9)))
-        answer = await self.until_acknowledged(
+        answer = await self.callers.until_answered(
             chance,
             lambda client: client.commit(hold.organization, reservation_id, amount=cost, timeout_s=TRY_TIMEOUT_S),
         )
@@ -135,14 +110,14 @@ class Load:
         hold.execution = answer.execution
 
     async def _release(self, chance: Random, reservation_id: str, hold: Hold) -> None:
-        await self.until_acknowledged(
+        await self.callers.until_answered(
             chance, lambda client: client.release(hold.organization, reservation_id, timeout_s=TRY_TIMEOUT_S)
         )
         hold.released = True
 
     async def _extend_and_commit(self, chance: Random, reservation_id: str, hold: Hold) -> None:
         more = hold.amount + _nanos(chance, 1, 100_000_000)
-        answer = await self.until_acknowledged(
+        answer = await self.callers.until_answered(
             chance,
             lambda client: client.extend(hold.organization, reservation_id, amount=more, timeout_s=TRY_TIMEOUT_S),
         )

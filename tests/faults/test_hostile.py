@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from random import Random
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import ServerFactory
 from tests.contract.requests import valid
 from tests.contract.secured import Secured
-from tests.contract.wire import Wire, until
+from tests.contract.wire import STREAMING, Wire, until
 
 from .hostility import Attempt, attempts, prepare
 
@@ -88,17 +88,28 @@ class Hostile:
 
     async def _work(self, channel: grpc.aio.Channel, calls: Iterator[tuple[int, Attempt]]) -> None:
         for number, attempt in calls:
-            method: Any = channel.unary_unary(attempt.path)
+            # A client of streams can call any RPC; one without an end is left as soon as it answers.
+            method: Any = channel.unary_stream(attempt.path)
             call = method(
                 attempt.request,
                 timeout=DEADLINE_S,
                 metadata=attempt.metadata,
                 compression=attempt.compression,
             )
-            status = await call.code()
+            status = await _status_of(call, is_endless=attempt.path in STREAMING)
             self.statuses[status.name] += 1
             if status not in attempt.answers:
                 self.unclear.append(f"{number}: {status.name} {await call.details()!r} to {attempt}")
+
+
+async def _status_of(call: Any, *, is_endless: bool) -> grpc.StatusCode:
+    with suppress(grpc.aio.AioRpcError):
+        message = await call.read()
+        if is_endless and message is not grpc.aio.EOF:
+            call.cancel()
+            return grpc.StatusCode.OK
+    code: grpc.StatusCode = await call.code()
+    return code
 
 
 def rows(wire: Wire) -> dict[str, Any]:

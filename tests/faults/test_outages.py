@@ -43,6 +43,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Line:
     """A line to one server, without retries."""
 
+    channel: grpc.aio.Channel
     client: AsyncClient
     health: Any
 
@@ -75,7 +76,8 @@ async def line_to(server: Server) -> AsyncIterator[Line]:
     """Connect to a server without retries, so that each answer is seen."""
     async with grpc.aio.insecure_channel(server.address, options=[("grpc.enable_retries", 0)]) as channel:
         client = AsyncClient(channel=channel, timeout_s=HANGS_S)
-        yield Line(client=client, health=health_pb2_grpc.HealthStub(channel))  # type: ignore[no-untyped-call]
+        health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        yield Line(channel=channel, client=client, health=health)
 
 
 async def go_away(postgres: EmbeddedPostgres, how: str) -> None:

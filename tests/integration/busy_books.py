@@ -61,6 +61,33 @@ async def make_busy(client: AsyncClient) -> None:
     await until_swept(client)
     assert isinstance(vanished[0], AsyncHold)
     await vanished[0].commit(amount="0.123456789")
+    for organization in ("acme", "charging"):
+        await spend_beyond(client, organization)
+
+
+async def spend_beyond(client: AsyncClient, organization: str) -> None:
+    """Spend past caps by an override, in every way in which its use can end."""
+    terms: Any = {"scope": ("DEPARTMENT", "marketing"), "max_amount": "2", "ttl": timedelta(hours=1)}
+    await client.set_override(organization, **terms, enabled=True, reason="the launch cannot wait")
+    kept, raised, less, more, released = [await reserve_beyond(client, organization) for _ in range(5)]
+    brief = await reserve_beyond(client, organization, ttl=MOMENT)
+    late = await reserve_beyond(client, organization, ttl=MOMENT)
+    assert kept.reservation.override.override_id
+    assert isinstance(await raised.extend(amount="0.06"), AsyncHold)
+    await raised.commit(amount="0.05")
+    await less.commit(amount="0.000000001")
+    await more.commit(amount="0.07")
+    await released.release()
+    await until_swept(client)
+    await late.commit(amount="0.03")
+    assert brief.reservation.override.override_id
+
+
+async def reserve_beyond(client: AsyncClient, organization: str, ttl: timedelta = timedelta(hours=1)) -> AsyncHold:
+    """Reserve what only an override lets through."""
+    hold = await client.reserve(organization, amount="0.04", campaign="spring", department="marketing", ttl=ttl)
+    assert isinstance(hold, AsyncHold), hold
+    return hold
 
 
 async def call(client: AsyncClient, organization: str, number: int) -> AsyncHold | Denied:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import psycopg
 
+from tests.integration.override_tamperings import OVERRIDE_TAMPERINGS
+
 OF_MONTH = "organization = 'acme' AND scope_kind = 'ORGANIZATION' AND budget_window = 'MONTH'"
 COMMITTED = "(SELECT reservation_id FROM reservations WHERE organization = 'acme' AND state = 'COMMITTED' LIMIT 1)"
 HELD = "(SELECT reservation_id FROM reservations WHERE organization = 'acme' AND state = 'HELD' LIMIT 1)"
@@ -55,7 +57,7 @@ TAMPERINGS = {
     ),
     "above the cap": (
         f"UPDATE balances SET cap = 0.01, excess = 0 WHERE {OF_MONTH}",
-        "spent and reserved above cap and excess: expected 0.01, found ",
+        "spent and reserved above cap, excess and overridden: expected 0.01, found ",
     ),
     "a cap that nobody set": (f"UPDATE balances SET cap = 7777 WHERE {OF_MONTH}", ": cap, .*: expected .*, found 7777"),
     "an enforcement that nobody set": (
@@ -156,6 +158,7 @@ TAMPERINGS = {
         "UPDATE organizations SET time_zone = 'Mars/Olympus'",
         "its time zone 'Mars/Olympus' does not exist",
     ),
+    **OVERRIDE_TAMPERINGS,
 }
 
 

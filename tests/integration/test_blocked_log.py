@@ -14,9 +14,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from gatekeeper.domain.audit import Content
-from gatekeeper.services import blocked_log
+from gatekeeper.services import markdown_log
 from gatekeeper.services.audit_chain import chain
-from gatekeeper.services.blocked_log import COLUMNS, BlockedLog
+from gatekeeper.services.execution_logs import BLOCKED, ExecutionLogs
+from gatekeeper.services.markdown_log import MarkdownLog
 from tests.integration.trails import KEY, connected, denial, deny, open_organizations, pooled
 
 DENIAL: Content = {
@@ -70,8 +71,8 @@ def path_of(logs_dir: Path) -> Path:
     return logs_dir / "budget" / "blocked-executions.md"
 
 
-def write(logs_dir: Path, *denials: Content) -> None:
-    asyncio.run(BlockedLog(logs_dir).write(denials))
+def write(logs_dir: Path, *denials: Content, **limits: int) -> None:
+    asyncio.run(MarkdownLog(logs_dir, BLOCKED, **limits).write(denials))
 
 
 def parsed(path: Path) -> list[Token]:
@@ -114,13 +115,13 @@ def test_row_without_a_budget(tmp_path: Path) -> None:
     """A denial that no budget stands behind leaves cells empty."""
     write(tmp_path, {**DENIAL, **dict.fromkeys(("scope_kind", "scope_id", "budget_window", "period")), "run": ""})
     (row,) = cells_of(path_of(tmp_path))
-    assert len(row) == len(COLUMNS)
+    assert len(row) == len(BLOCKED.columns)
     assert (row[4], row[9]) == ("", "")
 
 
 def test_header_once(tmp_path: Path) -> None:
     """The header is written once, with the first denial; nothing is there before."""
-    log = BlockedLog(tmp_path / "logs")
+    log = MarkdownLog(tmp_path / "logs", BLOCKED)
     assert not (tmp_path / "logs").exists()
     for _ in range(3):
         asyncio.run(log.write([DENIAL] * 2))
@@ -135,7 +136,7 @@ def test_names_stay_names(tmp_path: Path, name: str) -> None:
     write(tmp_path, {**DENIAL, **dict.fromkeys(names, name)}, DENIAL)
     path = path_of(tmp_path)
     rows = cells_of(path)
-    assert [len(row) for row in rows] == [len(COLUMNS)] * 2
+    assert [len(row) for row in rows] == [len(BLOCKED.columns)] * 2
     kinds = {child.type for token in parsed(path) for child in token.children or ()}
     assert kinds <= {"text", "code_inline", "softbreak"}
     assert all(line.isprintable() for line in path.read_text().split("\n"))
@@ -143,10 +144,9 @@ def test_names_stay_names(tmp_path: Path, name: str) -> None:
 
 def test_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that would grow too large becomes the newest of five older ones, each with its header."""
-    monkeypatch.setattr(blocked_log, "FILE_BYTES_MAX", 4000)
-    monkeypatch.setattr(blocked_log, "ROWS_TOGETHER", 3)
+    monkeypatch.setattr(markdown_log, "ROWS_TOGETHER", 3)
     for number in range(30):
-        write(tmp_path, *[{**DENIAL, "reservation_id": f"{number}-{entry}"} for entry in range(5)])
+        write(tmp_path, *[{**DENIAL, "reservation_id": f"{number}-{entry}"} for entry in range(5)], bytes_max=4000)
     path = path_of(tmp_path)
     files = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, 6))]
     assert {file.name for file in path.parent.glob("blocked*")} == {file.name for file in files}
@@ -157,8 +157,7 @@ def test_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def append_many(logs_dir: Path, name: str) -> None:
     """Write rows as another process would."""
-    blocked_log.FILE_BYTES_MAX = 20_000
-    log = BlockedLog(logs_dir)
+    log = MarkdownLog(logs_dir, BLOCKED, bytes_max=20_000)
     for number in range(40):
         asyncio.run(log.write([{**DENIAL, "reservation_id": f"{name}-{number}"}] * 3))
 
@@ -173,7 +172,7 @@ def test_two_processes(tmp_path: Path) -> None:
         writer.join(60)
         assert writer.exitcode == 0
     written = [row for file in path_of(tmp_path).parent.glob("blocked*") for row in cells_of(file)]
-    assert {len(row) for row in written} == {len(COLUMNS)}
+    assert {len(row) for row in written} == {len(BLOCKED.columns)}
     expected = [f"{name}-{number}" for name in "ab" for number in range(40) for _ in range(3)]
     assert sorted(row[-1] for row in written) == sorted(expected)
 
@@ -181,11 +180,11 @@ def test_two_processes(tmp_path: Path) -> None:
 def test_failure_is_told_once_a_minute(tmp_path: Path) -> None:
     """A folder that cannot be written to is told once in a while, and stops nothing."""
     (tmp_path / "budget").write_text("no folder")
-    log = BlockedLog(tmp_path)
+    log = MarkdownLog(tmp_path, BLOCKED)
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
             asyncio.run(log.write([DENIAL]))
-    assert [line["event"] for line in logs] == ["blocked_log.failed"]
+    assert [line["event"] for line in logs] == ["execution_log.failed"]
 
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +199,7 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "write", some)
         write(tmp_path, DENIAL)
         monkeypatch.setattr(os, "write", real)
-    assert [line["event"] for line in logs] == ["blocked_log.failed"]
+    assert [line["event"] for line in logs] == ["execution_log.failed"]
     write(tmp_path, DENIAL)
     assert len(cells_of(path_of(tmp_path))) == 2
 
@@ -223,7 +222,7 @@ def test_fed_by_the_chain(database_url: str, tmp_path: Path) -> None:
         async with connected(database_url) as connection, pooled(database_url) as pool:
             await open_organizations(connection, "acme")
             await deny(connection, "acme", [denial(number) for number in range(20)])
-            log = BlockedLog(tmp_path)
+            log = ExecutionLogs(tmp_path)
             return await asyncio.gather(*(chain(pool, KEY, log.write) for _ in range(2)))
 
     assert sum(asyncio.run(work())) == 20

@@ -15,7 +15,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from gatekeeper.rpc.listen import ListenError, Transport
+from gatekeeper.addresses import ListenError
+from gatekeeper.rpc.listen import Transport
 from tests.integration.echo import LOOPS, call, echoing, run, until
 
 PEERS = Transport(unix_peers=True)

@@ -87,6 +87,18 @@ def test_books_in_use_pass(server: Server, database_url: str) -> None:
     assert asyncio.run(verify_meanwhile()) == []
 
 
+def test_alerts_of_the_installation(books: Books) -> None:
+    """An alert about the installation, and its delivery, belong to no organization, and are no difference."""
+    with books.copy() as url:
+        tamper(
+            url,
+            "INSERT INTO alerts (organization, kind, message, occurred_at) VALUES ('', 'TEST', '', clock_timestamp())",
+            "INSERT INTO alert_deliveries (organization, alert_id, channel, next_attempt_at)"
+            " SELECT organization, alert_id, 'log', clock_timestamp() FROM alerts WHERE organization = ''",
+        )
+        assert verification_of(url).differences == []
+
+
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_tampering_is_found(books: Books, name: str) -> None:
     """Whatever is changed behind the ledger's back is told as one line that names the place."""

@@ -13,7 +13,7 @@ import psycopg
 
 from gatekeeper.domain.access import Actor, Caller, Role
 from gatekeeper.domain.admission import DenialReason, Denied
-from gatekeeper.domain.audit import AuditAction, AuditEvent, AuditKey, Content
+from gatekeeper.domain.audit import AuditAction, AuditEvent, AuditKey
 from gatekeeper.domain.budget import Balance, BalanceKey, Enforcement, Scope, ScopeKind
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.reservation import Attribution
@@ -21,6 +21,7 @@ from gatekeeper.domain.verdicts import Denial
 from gatekeeper.services.audit_chain import chain
 from gatekeeper.services.audit_verification import AuditVerification, ChainHead, verify_trail
 from gatekeeper.storage import audit, rows
+from gatekeeper.storage.audit_chain import Unchained
 from gatekeeper.storage.connections import Connection, Pool, open_pool
 
 KEY = AuditKey(b"k" * 32)
@@ -103,7 +104,7 @@ async def pooled(url: str, size: int = 2) -> AsyncIterator[Pool]:
         yield pool
 
 
-async def ignore(_denials: Sequence[Content]) -> None:
+async def ignore(_chained: Sequence[Unchained]) -> None:
     """Take what nobody wants to know."""
 
 

@@ -4,38 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from zoneinfo import ZoneInfo
 
-ZERO = Decimal(0)
-Scope = tuple[str, str]
+from .entries import ZERO, Budget, Cap, Hold, Override, Payment, Scope
 
-
-@dataclass(kw_only=True)
-class Hold:
-    """A reservation and all that came of it."""
-
-    scopes: list[Scope]
-    amount: Decimal
-    day: str
-    month: str
-    expires_at: datetime
-    content: object
-    state: str = "HELD"
-    charged: Decimal = ZERO
-    committed: Decimal | None = None
-
-    def period(self, window: str) -> str:
-        return {"DAY": self.day, "MONTH": self.month, "TOTAL": "total"}[window]
-
-
-@dataclass(kw_only=True)
-class Cap:
-    """A budget's terms from some period on."""
-
-    since: str
-    cap: Decimal
-    enforcement: str
+WHOLE = 100
+NANO = Decimal("0.000000001")
 
 
 @dataclass(kw_only=True)
@@ -44,9 +19,11 @@ class Books:
 
     zone: str
     charges_expired: bool
-    frozen: dict[tuple[Scope, str], bool] = field(default_factory=dict)
-    caps: dict[tuple[Scope, str], list[Cap]] = field(default_factory=dict)
+    frozen: dict[Budget, bool] = field(default_factory=dict)
+    floors: dict[Budget, dict[str, int]] = field(default_factory=dict)
+    caps: dict[Budget, list[Cap]] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    overrides: dict[str, Override] = field(default_factory=dict)
 
     def periods(self, now: datetime) -> dict[str, str]:
         day = str(now.astimezone(ZoneInfo(self.zone)).date())
@@ -59,14 +36,29 @@ class Books:
 
     def sums(self, scope: Scope, window: str, period: str) -> tuple[Decimal, Decimal]:
         """Return (reserved, spent), summed over every hold there ever was."""
-        within = [hold for hold in self.holds.values() if scope in hold.scopes and hold.period(window) == period]
+        within = self.within(scope, window, period)
         reserved = sum((hold.amount for hold in within if hold.state == "HELD"), ZERO)
         spent = sum((hold.charged if hold.committed is None else hold.committed for hold in within), ZERO)
         return reserved, spent
 
-    def verdict(self, scopes: list[Scope], periods: dict[str, str], amount: Decimal) -> str:
-        """Return ADMITTED or the reason of the denial."""
-        found = set()
+    def overridden(self, scope: Scope, window: str, period: str) -> Decimal:
+        """Return what overrides have paid beyond a cap."""
+        return sum((hold.part((scope, window)) for hold in self.within(scope, window, period)), ZERO)
+
+    def within(self, scope: Scope, window: str, period: str) -> list[Hold]:
+        return [hold for hold in self.holds.values() if scope in hold.scopes and hold.period(window) == period]
+
+    def booked(self, override_id: str) -> tuple[Decimal, Decimal]:
+        """Return what an override is booked for open holds, and what it has cost."""
+        used = [hold for hold in self.holds.values() if hold.paid_by == override_id]
+        reserved = sum((hold.paid for hold in used if hold.state == "HELD"), ZERO)
+        return reserved, sum((hold.paid for hold in used if hold.state != "HELD"), ZERO)
+
+    def verdict(
+        self, scopes: list[Scope], periods: dict[str, str], amount: Decimal, priority: str
+    ) -> tuple[str, Payment]:
+        """Return ADMITTED or the reason of the denial, and what an override would have to pay."""
+        found, payment = set(), Payment()
         for scope, window in self.caps:
             if scope not in scopes:
                 continue
@@ -77,35 +69,86 @@ class Books:
             if self.frozen[scope, window]:
                 found.add("BUDGET_FROZEN")
             reserved, spent = self.sums(scope, window, period)
-            if terms.enforcement == "ENFORCE" and spent + reserved + amount > terms.cap:
-                found.add("OUT_OF_BUDGET" if spent + amount > terms.cap else "HEADROOM_HELD")
+            share = terms.cap * self.floors[scope, window].get(priority, WHOLE) / WHOLE
+            limit = share.quantize(NANO, rounding=ROUND_DOWN)
+            if terms.enforcement == "ENFORCE" and spent + reserved + amount > limit:
+                found.add("OUT_OF_BUDGET" if spent + amount > limit else "HEADROOM_HELD")
+                payment.amount = max(payment.amount, min(amount, spent + reserved + amount - limit))
+                payment.parts[scope, window] = max(ZERO, min(amount, spent + reserved + amount - terms.cap))
         order = ["BUDGET_FROZEN", "OUT_OF_BUDGET", "HEADROOM_HELD"]
-        return next((reason for reason in order if reason in found), "ADMITTED")
+        return next((reason for reason in order if reason in found), "ADMITTED"), payment
+
+    def payer(self, reservation_id: str, scopes: list[Scope], needed: Decimal, named: str, now: datetime) -> str:
+        """Return the override that pays for a call, or nothing."""
+        fit = [
+            override
+            for override in self.overrides.values()
+            if override.is_on
+            and now < override.expires_at
+            and named in {"", override.override_id}
+            and (override.target == reservation_id or override.target in scopes)
+            and sum(self.booked(override.override_id)) + needed <= override.max_amount
+        ]
+        return min(fit, key=Override.rank).override_id if fit else ""
+
+    def admit(
+        self,
+        reservation_id: str,
+        scopes: list[Scope],
+        amount: Decimal,
+        now: datetime,
+        *,
+        periods: dict[str, str],
+        priority: str,
+        named: str,
+    ) -> tuple[str, list[Payment]]:
+        """Return the verdict, and what an override pays where the call needs one."""
+        verdict, payment = self.verdict(scopes, periods, amount, priority)
+        if verdict in {"OUT_OF_BUDGET", "HEADROOM_HELD"}:
+            payment.payer = self.payer(reservation_id, scopes, payment.amount, named, now)
+        return ("ADMITTED", [payment]) if payment.payer else (verdict, [])
 
     def expire(self, hold: Hold, now: datetime) -> None:
         if hold.state == "HELD" and hold.expires_at <= now:
             hold.state = "EXPIRED"
             hold.charged = hold.amount if self.charges_expired else ZERO
 
-    def reserve(self, reservation_id: str, scopes: list[Scope], amount: Decimal, ttl: timedelta, now: datetime) -> str:
-        content = (scopes, amount, ttl)
+    def reserve(
+        self,
+        reservation_id: str,
+        scopes: list[Scope],
+        amount: Decimal,
+        ttl: timedelta,
+        now: datetime,
+        *,
+        priority: str = "NORMAL",
+        named: str = "",
+    ) -> str:
+        content = (scopes, amount, ttl, priority, named)
         if known := self.holds.get(reservation_id):
             if known.content != content:
                 return "ReservationMismatch"
             self.expire(known, now)
             return "ADMITTED"
+        if named and named not in self.overrides:
+            return "OverrideNotFound"
         periods = self.periods(now)
-        verdict = self.verdict(scopes, periods, amount)
-        if verdict == "ADMITTED":
-            self.holds[reservation_id] = Hold(
-                scopes=scopes,
-                amount=amount,
-                day=periods["DAY"],
-                month=periods["MONTH"],
-                expires_at=now + ttl,
-                content=content,
-            )
-        return verdict
+        verdict, payments = self.admit(
+            reservation_id, scopes, amount, now, periods=periods, priority=priority, named=named
+        )
+        if verdict != "ADMITTED":
+            return verdict
+        self.holds[reservation_id] = Hold(
+            scopes=scopes,
+            amount=amount,
+            day=periods["DAY"],
+            month=periods["MONTH"],
+            expires_at=now + ttl,
+            content=content,
+            priority=priority,
+            payments=payments,
+        )
+        return "ADMITTED"
 
     def commit(self, reservation_id: str, cost: Decimal, now: datetime) -> str:
         hold = self.holds.get(reservation_id)
@@ -145,22 +188,47 @@ class Books:
             return "AmountBelowHeld"
         if amount > hold.amount:
             periods = {window: hold.period(window) for window in ("DAY", "MONTH", "TOTAL")}
-            for scope, window in self.caps:
-                stood = scope in hold.scopes and self.cap_in(scope, window, periods[window]) is not None
-                if stood and periods[window] != self.periods(now)[window]:
-                    return "PeriodOver"
-            verdict = self.verdict(hold.scopes, periods, amount - hold.amount)
+            if self.is_past(hold, now):
+                return "PeriodOver"
+            verdict, payments = self.admit(
+                reservation_id,
+                hold.scopes,
+                amount - hold.amount,
+                now,
+                periods=periods,
+                priority=hold.priority,
+                named=hold.paid_by,
+            )
             if verdict != "ADMITTED":
                 return verdict
+            hold.payments += payments
         hold.amount = amount
         if ttl is not None:
             hold.expires_at = max(hold.expires_at, now + ttl)
         return "ADMITTED"
 
+    def is_past(self, hold: Hold, now: datetime) -> bool:
+        """Tell whether one of its budgets is in another period by now."""
+        return any(
+            scope in hold.scopes
+            and self.cap_in(scope, window, hold.period(window)) is not None
+            and hold.period(window) != self.periods(now)[window]
+            for scope, window in self.caps
+        )
+
     def set_cap(
-        self, scope: Scope, window: str, cap: Decimal, enforcement: str, now: datetime, *, frozen: bool
+        self,
+        scope: Scope,
+        window: str,
+        cap: Decimal,
+        enforcement: str,
+        now: datetime,
+        *,
+        frozen: bool,
+        floors: dict[str, int] | None = None,
     ) -> None:
         self.caps.setdefault((scope, window), []).append(
             Cap(since=self.periods(now)[window], cap=cap, enforcement=enforcement)
         )
         self.frozen[scope, window] = frozen
+        self.floors[scope, window] = self.floors.get((scope, window), {}) | (floors or {})

@@ -29,9 +29,12 @@ from gatekeeper_client import (
     Unavailable,
     to_money,
 )
+from gatekeeper_client.v1 import admin_service_pb2 as admin
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as gate
 from gatekeeper_client.v1 import report_service_pb2 as report
+from gatekeeper_client.v1.alert_pb2 import Alert
 from gatekeeper_client.v1.budget_pb2 import BUDGET_WINDOW_DAY, Budget, BudgetStatus
+from gatekeeper_client.v1.override_pb2 import Override, OverrideUse
 from gatekeeper_client.v1.reservation_pb2 import Denial, Reservation
 
 if TYPE_CHECKING:
@@ -50,7 +53,12 @@ USUAL: dict[str, Any] = {
     "Extend": gate.ExtendResponse(reservation=RAISED),
     "GetStatus": gate.GetStatusResponse(can_execute=True),
     "SetCap": gate.SetCapResponse(budget=Budget(etag="2")),
+    "SetOverride": gate.SetOverrideResponse(override=Override(override_id="o1")),
+    "RequestOverride": gate.RequestOverrideResponse(override=Override(override_id="o2")),
+    "TestAlerts": admin.TestAlertsResponse(alert=Alert(alert_id="a1")),
     "ListBudgets": report.ListBudgetsResponse(),
+    "ListOverrides": report.ListOverridesResponse(overrides=[Override(override_id="o1")]),
+    "ListAlerts": report.ListAlertsResponse(alerts=[Alert(alert_id="a1")]),
 }
 
 
@@ -72,7 +80,7 @@ class Script(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """Play every RPC of the contract."""
         rpc = details.method.rpartition("/")[2]
-        module = report if rpc.startswith("List") else gate
+        module = next(module for module in (gate, report, admin) if hasattr(module, f"{rpc}Request"))
         deserializer = getattr(module, f"{rpc}Request").FromString
         return grpc.unary_unary_rpc_method_handler(self.play, deserializer, type(USUAL[rpc]).SerializeToString)
 
@@ -349,6 +357,28 @@ async def test_a_cap_is_set(client: AsyncClient, script: Script) -> None:
     assert (await client.set_cap("acme", scope=("CAMPAIGN", "spring"), cap=250, window="DAY")).budget.etag == "2"
     (request,) = script.asked
     assert (request.scope.id, request.cap.units, request.window) == ("spring", 250, BUDGET_WINDOW_DAY)
+
+
+async def test_overrides_and_alerts(client: AsyncClient, script: Script) -> None:
+    """They are set, asked for, tried and listed; who grants is asked once, whatever becomes of it."""
+    assert (await client.set_override("acme", enabled=True, max_amount=5, reason="launch")).override.override_id == "o1"
+    assert (await client.request_override("acme", max_amount=5, reason="launch")).override.override_id == "o2"
+    assert (await client.test_alerts("acme")).alert.alert_id == "a1"
+    assert [override.override_id async for override in client.list_overrides("acme", state="ACTIVE")] == ["o1"]
+    assert [alert.alert_id async for alert in client.list_alerts("acme", kind="TEST")] == ["a1"]
+    script.lines = [failure(grpc.StatusCode.UNAVAILABLE)] * 9
+    with pytest.raises(Unavailable):
+        await client.set_override("acme", enabled=True, max_amount=5, reason="launch")
+    assert len(script.asked_for("SetOverride")) == 2
+
+
+async def test_a_hold_tells_its_override(client: AsyncClient, script: Script) -> None:
+    """What paid for a part beyond a cap is at hand."""
+    use = OverrideUse(override_id="o1", amount=to_money("0.04"))
+    script.lines = [gate.ReserveResponse(reservation=Reservation(reservation_id="job-1", override=use))]
+    verdict = await client.reserve("acme", amount="0.10")
+    assert isinstance(verdict, AsyncHold)
+    assert verdict.override == use
 
 
 async def test_a_call_ends_at_its_deadline(client: AsyncClient, script: Script) -> None:

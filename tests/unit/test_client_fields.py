@@ -10,9 +10,26 @@ from google.protobuf.duration_pb2 import Duration
 from google.type.money_pb2 import Money
 
 from gatekeeper_client import Scope, TokenEstimate, TokenUsage
-from gatekeeper_client.fields import commit_request, reserve_request, wire
-from gatekeeper_client.v1.budget_pb2 import SCOPE_KIND_CAMPAIGN
-from gatekeeper_client.v1.gatekeeper_service_pb2 import CommitRequest, SetCapRequest
+from gatekeeper_client.requests import (
+    commit_request,
+    list_alerts_request,
+    list_overrides_request,
+    request_override_request,
+    reserve_request,
+    set_override_request,
+    wire,
+)
+from gatekeeper_client.v1.alert_pb2 import ALERT_KIND_TEST, DELIVERY_STATE_DEAD
+from gatekeeper_client.v1.budget_pb2 import (
+    PRIORITY_BATCH,
+    PRIORITY_CRITICAL,
+    PRIORITY_NORMAL,
+    SCOPE_KIND_CAMPAIGN,
+    PriorityFloor,
+)
+from gatekeeper_client.v1.gatekeeper_service_pb2 import CommitRequest, SetCapRequest, SetOverrideRequest
+from gatekeeper_client.v1.override_pb2 import OVERRIDE_STATE_PENDING
+from gatekeeper_client.v1.report_service_pb2 import ListAlertsRequest, ListOverridesRequest
 from gatekeeper_client.v1.reservation_pb2 import OUTCOME_FAILED, Metrics
 
 SPRING = Scope(kind=SCOPE_KIND_CAMPAIGN, id="spring")
@@ -105,3 +122,54 @@ def test_a_bad_value_is_refused_before_anything_is_sent(fields: dict[str, object
     """The error is Python's, not the server's."""
     with pytest.raises(error):
         commit_request("acme", "job-1", fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("priority", ["BATCH", PRIORITY_BATCH])
+def test_a_priority_is_a_name_or_the_enum(priority: object) -> None:
+    """Both go with the call, beside the override that may pay for it."""
+    request = reserve_request("acme", {"amount": 1, "priority": priority, "override_id": "o1"})  # type: ignore[typeddict-item]
+    assert (request.priority, request.override_id) == (PRIORITY_BATCH, "o1")
+    assert reserve_request("acme", {"amount": 1, "priority": "CRITICAL"}).priority == PRIORITY_CRITICAL
+
+
+def test_floors_are_told_by_priority() -> None:
+    """Only those that are named go with the request."""
+    floors = SetCapRequest(**wire({"floors": {"BATCH": 90, "NORMAL": 97}})).floors
+    assert list(floors) == [
+        PriorityFloor(priority=PRIORITY_BATCH, percent=90),
+        PriorityFloor(priority=PRIORITY_NORMAL, percent=97),
+    ]
+    with pytest.raises(ValueError, match="SPLENDID"):
+        wire({"floors": {"SPLENDID": 90}})
+
+
+def test_an_override_is_for_one_thing() -> None:
+    """A scope, a reservation or an override is named, not several: the message would keep the last."""
+    request = set_override_request(
+        "acme", {"scope": ("CAMPAIGN", "spring"), "enabled": True, "max_amount": "50", "ttl": 60, "reason": "launch"}
+    )
+    assert request == SetOverrideRequest(
+        organization="acme",
+        scope=SPRING,
+        enabled=True,
+        max_amount=Money(units=50),
+        ttl=Duration(seconds=60),
+        reason="launch",
+    )
+    assert request_override_request("acme", {"reservation": "job-1"}).reservation == "job-1"
+    with pytest.raises(TypeError, match="one of scope, reservation, override_id"):
+        set_override_request("acme", {"reservation": "job-1", "override_id": "o1"})
+    with pytest.raises(TypeError, match="one of scope, reservation"):
+        request_override_request("acme", {"reservation": "job-1", "scope": SPRING})
+
+
+def test_lists_take_their_own_states_and_kinds() -> None:
+    """PENDING is one thing of an override, another of a delivery."""
+    assert list_overrides_request("acme", {"state": "PENDING", "timeout_s": 1}) == ListOverridesRequest(
+        organization="acme", state=OVERRIDE_STATE_PENDING
+    )
+    assert list_alerts_request("", {"kind": "TEST", "delivery_state": "DEAD"}) == ListAlertsRequest(
+        kind=ALERT_KIND_TEST, delivery_state=DELIVERY_STATE_DEAD
+    )
+    with pytest.raises(ValueError, match="OVERRIDE_STATE_HELD"):
+        list_overrides_request("acme", {"state": "HELD"})  # type: ignore[typeddict-item]

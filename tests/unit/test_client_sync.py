@@ -23,8 +23,11 @@ from gatekeeper_client import (
     Unavailable,
     to_money,
 )
+from gatekeeper_client.v1 import admin_service_pb2 as admin
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as gate
 from gatekeeper_client.v1 import report_service_pb2 as report
+from gatekeeper_client.v1.alert_pb2 import Alert
+from gatekeeper_client.v1.override_pb2 import Override, OverrideUse
 from gatekeeper_client.v1.reservation_pb2 import Denial, Reservation
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 GATE = gate.DESCRIPTOR.services_by_name["GatekeeperService"]
 REPORT = report.DESCRIPTOR.services_by_name["ReportService"]
+ADMIN = admin.DESCRIPTOR.services_by_name["AdminService"]
 HELD = Reservation(reservation_id="job-1", organization="acme", amount=to_money("0.10"))
 ADMITTED = gate.ReserveResponse(reservation=HELD)
 NO = Denial(message="Campaign spring has 0.03 USD left in 2026-11; the call may cost 0.10 USD.")
@@ -42,7 +46,7 @@ class Program:
 
     def __init__(self) -> None:
         """Connect nobody yet."""
-        self._channel: Any = grpc_testing.channel([GATE, REPORT], grpc_testing.strict_real_time())
+        self._channel: Any = grpc_testing.channel([GATE, REPORT, ADMIN], grpc_testing.strict_real_time())
 
     def runs(self, work: Callable[[Client], object]) -> Future[object]:
         """Start the program; its thread is a daemon, because a call that nobody answers never ends."""
@@ -58,7 +62,7 @@ class Program:
 
     def is_answered(self, rpc: str, response: object, code: grpc.StatusCode = grpc.StatusCode.OK) -> Any:
         """Wait for the program's call of an RPC, answer it, and return what it asked."""
-        service = REPORT if rpc.startswith("List") else GATE
+        service = next(service for service in (GATE, REPORT, ADMIN) if rpc in service.methods_by_name)
         _, request, call = self._channel.take_unary_unary(service.methods_by_name[rpc])
         asked = type(request).FromString(request.SerializeToString())  # as it is now: the program goes on with its own
         call.send_initial_metadata(())
@@ -179,3 +183,55 @@ def test_both_clients_take_the_same_keywords(blocking: type, asyncio: type) -> N
         return {name: list(inspect.signature(method).parameters.values()) for name, method in public.items()}
 
     assert keywords(blocking) == keywords(asyncio)
+
+
+def test_a_denial_tells_what_was_asked_for(program: Program) -> None:
+    """The override that waits for an admin, and the floor of the call's priority; nothing where there is none."""
+    done = program.runs(
+        lambda client: client.reserve("acme", amount="0.10", priority="BATCH", override_request="the launch is today")
+    )
+    waiting = Override(override_id="o1", reservation_id="job-1")
+    denial = Denial(floor_percent=90, requested_override=waiting)
+    assert program.is_answered("Reserve", gate.ReserveResponse(denial=denial)).override_request == "the launch is today"
+    verdict = done.result(5)
+    assert isinstance(verdict, Denied)
+    assert (verdict.requested_override, verdict.floor_percent) == (waiting, 90)
+    plain = Denied(denial=NO, budgets=())
+    assert (plain.requested_override, plain.floor_percent) == (None, None)
+
+
+def test_a_hold_tells_its_override(program: Program) -> None:
+    """What paid for a part beyond a cap is at hand; None where the budgets had room."""
+    use = OverrideUse(override_id="o1", amount=to_money("0.04"), reservation_id="job-1")
+    for override in (None, use):
+        done = program.runs(lambda client: client.reserve("acme", amount="0.10"))
+        held = Reservation(reservation_id="job-1", override=override)
+        program.is_answered("Reserve", gate.ReserveResponse(reservation=held))
+        hold = done.result(5)
+        assert isinstance(hold, Hold)
+        assert hold.override == override
+
+
+def test_overrides_are_set_requested_and_listed(program: Program) -> None:
+    """Each call goes to its RPC, and the answer comes back as it is."""
+    override = Override(override_id="o1")
+    done = program.runs(lambda client: client.set_override("acme", override_id="o1", enabled=False, reason="done"))
+    answer = gate.SetOverrideResponse(override=override, ended=[override])
+    assert not program.is_answered("SetOverride", answer).enabled
+    assert done.result(5) == answer
+    done = program.runs(lambda client: client.request_override("acme", max_amount=5, reason="launch"))
+    assert program.is_answered("RequestOverride", gate.RequestOverrideResponse(override=override)).max_amount.units == 5
+    done = program.runs(lambda client: list(client.list_overrides("acme", state="ACTIVE")))
+    program.is_answered("ListOverrides", report.ListOverridesResponse(overrides=[override]))
+    assert done.result(5) == [override]
+
+
+def test_alerts_are_tested_and_listed(program: Program) -> None:
+    """A test's alert comes back, and is in the list."""
+    alert = Alert(alert_id="a1")
+    done = program.runs(lambda client: client.test_alerts("acme").alert)
+    assert program.is_answered("TestAlerts", admin.TestAlertsResponse(alert=alert)).organization == "acme"
+    assert done.result(5) == alert
+    done = program.runs(lambda client: list(client.list_alerts("acme", delivery_state="DEAD")))
+    program.is_answered("ListAlerts", report.ListAlertsResponse(alerts=[alert]))
+    assert done.result(5) == [alert]

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from structlog.testing import capture_logs
 
-from gatekeeper.rpc.listen import ListenError, Transport, listen, transport_of
+from gatekeeper.addresses import ListenError
+from gatekeeper.rpc.listen import Transport, listen, transport_of
 from gatekeeper.rpc.tls import Certificates, TlsFiles
 from gatekeeper.settings import load_settings
 from tests.integration.certificates import Authority, Files, credentials

@@ -10,7 +10,7 @@ import pytest
 
 from gatekeeper.domain.access import ANYONE, RIGHTS, Caller, Role
 from gatekeeper.domain.errors import OrganizationNotFound, QueueFull
-from gatekeeper.rpc.shares import CHANGES, ON_RESERVATIONS, UNDER_WAY_MAX, WAITING_MAX, Party, Shares, party
+from gatekeeper.rpc.shares import CHANGES, ON_RESERVATIONS, REQUESTS, UNDER_WAY_MAX, WAITING_MAX, Party, Shares, party
 
 OURS, THEIRS = (party("SetCap", ANYONE, name) for name in ("ours", "theirs"))
 
@@ -150,22 +150,25 @@ def test_names_are_not_kept() -> None:
 
 
 def test_who_shares() -> None:
-    """A viewer's reads keep no admin from changes, nor an organization's admins an operator from its tokens."""
+    """Reads and requests keep no admin from changes, nor an organization's admins an operator from its tokens."""
     admin = Caller(caller_id="1", name="admin", role=Role.ADMIN, organization="ours")
     viewer = Caller(caller_id="2", name="viewer", role=Role.VIEWER, organization="ours")
+    agent = Caller(caller_id="4", name="agent", role=Role.AGENT, organization="ours")
     operator = Caller(caller_id="3", name="operator", role=Role.OPERATOR)
     parties = {
         party("ListAuditEvents", viewer, "ours"),
+        party("RequestOverride", agent, "ours"),
         party("RevokeToken", admin, "ours"),
         party("RevokeToken", operator, "ours"),
         party("RevokeToken", operator, "theirs"),
         party("RevokeToken", operator, ""),
     }
-    assert len(parties) == 5
+    assert len(parties) == 6
     assert party("ListAuditEvents", viewer, "ours") == party("GetStatus", admin, "ours")
 
 
 def test_shares_are_of_rpcs_that_exist() -> None:
     """What is named apart is an RPC, and in one place only."""
-    assert RIGHTS.keys() >= ON_RESERVATIONS | CHANGES
+    assert RIGHTS.keys() >= ON_RESERVATIONS | CHANGES | REQUESTS
     assert not ON_RESERVATIONS & CHANGES
+    assert not REQUESTS & (ON_RESERVATIONS | CHANGES)

@@ -8,7 +8,23 @@ import typer
 
 from gatekeeper import __version__
 
-from . import audit, cap, check, doctor, migrate, organization, price, replay, server, status, token, verify
+from . import (
+    alerts,
+    audit,
+    cap,
+    check,
+    doctor,
+    migrate,
+    organization,
+    override,
+    price,
+    replay,
+    server,
+    status,
+    token,
+    verify,
+    watch,
+)
 
 app = typer.Typer(
     name="gatekeeper",
@@ -22,7 +38,10 @@ app.command()(server.serve)
 app.command()(organization.init)
 app.command()(status.status)
 app.command()(check.check)
+app.command()(watch.watch)
 app.command()(cap.cap)
+app.add_typer(override.app, name="override")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(price.app, name="price")
 app.add_typer(token.app, name="token")
 app.command()(audit.audit)

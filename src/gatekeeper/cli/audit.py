@@ -13,7 +13,7 @@ from gatekeeper.domain.audit import AuditAction
 
 from .connection import open_client
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Target, TokenFile
-from .output import console, print_json, print_table
+from .output import console, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from gatekeeper_client import fields
@@ -142,11 +142,11 @@ def _row(event: AuditEvent) -> list[str]:
     return [
         f"{event.event_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S}",
         _action(event),
-        _shown(f"{event.actor} ({event.actor_role.lower()})" if event.actor_role else event.actor),
-        _shown(event.peer),
-        _shown(event.subject),
-        _shown(_what(event)),
-        _shown(event.reason),
+        shown(f"{event.actor} ({event.actor_role.lower()})" if event.actor_role else event.actor),
+        shown(event.peer),
+        shown(event.subject),
+        shown(_what(event)),
+        shown(event.reason),
         str(event.sequence or ""),
     ]
 
@@ -161,8 +161,3 @@ def _what(event: AuditEvent) -> str:
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     )
-
-
-def _shown(text: str) -> str:
-    """Keep what others have written from steering the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,8 @@ from .statuses import (
     amount_text,
     budget_text,
     enforcement_of,
+    floors_of,
+    floors_text,
     money_text,
     scope_document,
     scope_text,
@@ -26,6 +29,11 @@ from .statuses import (
 
 if TYPE_CHECKING:
     from gatekeeper_client.v1.budget_pb2 import Budget
+
+# Those that may be kept from the last of a budget, and how much of it they may use.
+PRIORITIES = ("NORMAL", "BATCH")
+PERCENT = re.compile("[0-9]{1,3}", re.ASCII)
+PERCENT_MAX = 100
 
 
 class WindowName(StrEnum):
@@ -42,6 +50,15 @@ class EnforcementName(StrEnum):
     ENFORCE = "enforce"
     WARN = "warn"
     SHADOW = "shadow"
+
+
+def read_floor(text: str) -> tuple[str, int]:
+    """Read where a priority stops, such as batch=90; raise typer.BadParameter for what is none."""
+    name, _, percent = text.partition("=")
+    if name.upper() not in PRIORITIES or not PERCENT.fullmatch(percent) or not 1 <= int(percent) <= PERCENT_MAX:
+        message = f"{text!r} is not like batch=90 or normal=97, in percent of the cap; 100 for no floor"
+        raise typer.BadParameter(message)
+    return name.upper(), int(percent)
 
 
 Name = Annotated[str, typer.Option(metavar="ID", help="Cap this one, not the organization.", show_default=False)]
@@ -69,6 +86,14 @@ def cap(
         list[int] | None,
         typer.Option(min=1, max=1000, metavar="PERCENT", help="Worth an alert; repeatable, ascending."),
     ] = None,
+    floor: Annotated[
+        list[Any] | None,
+        typer.Option(
+            metavar="PRIORITY=PERCENT",
+            parser=read_floor,
+            help="Where calls of a priority (batch, normal) stop, to keep the rest for others; repeatable.",
+        ),
+    ] = None,
     freeze: Annotated[
         bool | None, typer.Option("--freeze/--thaw", help="Deny every call at once, or no more.", show_default="stays")
     ] = None,
@@ -91,11 +116,12 @@ def cap(
         "cap": amount,
         "enforcement": enforcement and enforcement.name,
         "thresholds": threshold,
+        "floors": dict(floor) if floor else None,
         "frozen": freeze,
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not changes:
-        message = "nothing to change: give AMOUNT, --enforcement, --threshold, --freeze or --thaw"
+        message = "nothing to change: give AMOUNT, --enforcement, --threshold, --floor, --freeze or --thaw"
         raise typer.BadParameter(message)
     if scopes:
         changes["scope"] = scopes[0]
@@ -118,6 +144,7 @@ def _document(budget: Budget) -> dict[str, Any]:
         "currency": budget.cap.currency_code,
         "enforcement": enforcement_of(budget.enforcement),
         "thresholds": list(budget.thresholds),
+        "floors": floors_of(budget),
         "frozen": budget.frozen,
         "reason": budget.reason,
         "etag": budget.etag,
@@ -132,6 +159,7 @@ def _text(organization: str, budget: Budget) -> str:
         f"{money_text(budget.cap)} {'in total' if window == 'total' else f'a {window}'}",
         enforcement_of(budget.enforcement),
         f"alerts at {', '.join(map(str, budget.thresholds))} %",
+        *([floors_text(floors)] if (floors := floors_of(budget)) else []),
         *(["FROZEN"] if budget.frozen else []),
         f"etag {budget.etag}",
     ]

@@ -1,35 +1,38 @@
-"""The command that asks whether a budget can pay; its exit code is the answer."""
+"""The command that asks whether anything is wrong, or whether a call can be paid; its exit code is the answer."""
 
 from __future__ import annotations
 
-from datetime import UTC
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gatekeeper.domain.budget import Priority
+
+from . import breaches
+from .call_check import verdict_on
 from .connection import open_client
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Target, TokenFile, amount_option
 from .output import print_json
-from .statuses import (
-    amount_text,
-    budget_text,
-    is_blocked,
-    money_text,
-    scopes_of,
-    status_document,
-    tightest,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatekeeper_client import Client, Denied, Hold
-    from gatekeeper_client.v1.budget_pb2 import BudgetStatus
+    from gatekeeper_client import Client
 
 TOKENS_MAX = 1_000_000_000
 
-Name = Annotated[str, typer.Option(metavar="ID", help="What the call would be for.", show_default=False)]
+
+class TierName(StrEnum):
+    """How full a budget is when that is a breach."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+    EXCEEDED = "exceeded"
+
+
+Name = Annotated[
+    str, typer.Option(metavar="ID", help="What the call would be for, or whose budgets.", show_default=False)
+]
 Tokens = Annotated[
     int | None, typer.Option(min=0, max=TOKENS_MAX, metavar="N", help="Priced by the model, or by the agent type.")
 ]
@@ -38,15 +41,32 @@ Tokens = Annotated[
 def check(
     *,
     organization: Organization,
+    at: Annotated[
+        TierName | None,
+        typer.Option(
+            case_sensitive=False,
+            help="What counts as a breach: 80 %, 95 % or all of a budget.",
+            show_default="exceeded",
+        ),
+    ] = None,
     amount: Annotated[Decimal | None, amount_option("What the call may cost at most.")] = None,
     model: Annotated[str, typer.Option(help="Price tokens of this model.", show_default=False)] = "",
     input_tokens: Tokens = None,
     cached_input_tokens: Tokens = None,
     max_output_tokens: Tokens = None,
+    priority: Annotated[
+        Priority | None,
+        typer.Option(
+            metavar="|".join(Priority).lower(),
+            case_sensitive=False,
+            help="How much the call matters.",
+            show_default="normal",
+        ),
+    ] = None,
     department: Name = "",
     campaign: Name = "",
     agent: Name = "",
-    agent_type: Name = "",
+    agent_type: Annotated[str, typer.Option(metavar="TYPE", help="Prices its tokens.", show_default=False)] = "",
     run: Name = "",
     target: Target = None,
     token_file: TokenFile = None,
@@ -55,47 +75,57 @@ def check(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask whether a call can be paid: exit code 0 if it can, 1 if not.
+    """Look for trouble, or ask whether a call can be paid. Exit code 0 if all is well, 1 if not.
+
+    By itself it looks at everything, as cron would: budgets that are used up
+    or frozen, alerts of the last 48 hours that no channel took, and what the
+    verification of the books found. With --department, --campaign, --agent or
+    --run it looks at their budgets and the organization's.
 
     With an amount, or with tokens, the server decides as it would on the call
-    itself, and holds nothing. Without, it tells whether any room is left.
+    itself, and holds nothing.
     """
-    call: dict[str, Any] = {
-        "department": department,
-        "campaign": campaign,
-        "agent": agent,
-        "agent_type": agent_type,
-        "run": run,
-    }
+    ids = {"department": department, "campaign": campaign, "agent": agent, "run": run}
     tokens = {
         "input_tokens": input_tokens,
         "cached_input_tokens": cached_input_tokens,
         "max_output_tokens": max_output_tokens,
     }
     given = {name: count for name, count in tokens.items() if count is not None}
-    if amount is not None and (given or model):
-        message = "give either --amount or tokens"
-        raise typer.BadParameter(message)
-    if model and not given:
-        message = "--model needs --input-tokens, --max-output-tokens or both"
-        raise typer.BadParameter(message)
+    is_call = amount is not None or bool(given)
+    _require_sense(amount=amount, model=model, tokens=given, at=at, priority=priority, is_call=is_call)
     with open_client(
         target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
     ) as client:
-        if amount is None and not given:
-            answer = _of_status(client, organization, call)
+        if is_call:
+            call = {**ids, "agent_type": agent_type, **_estimate(amount, model, given)}
+            if priority is not None:
+                call["priority"] = priority.value
+            answer = verdict_on(client, organization, call)
         else:
-            answer = _of_reserve(client, organization, call, _estimate(amount, model, given))
-    _tell(answer, as_json=as_json)
+            answer = _look(client, organization, ids, (at or TierName.EXCEEDED).name)
+    _tell(answer, answer["admitted" if is_call else "ok"], as_json=as_json)
 
 
-def _tell(answer: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(answer)
-    else:
-        typer.echo(answer["message"])
-    if not answer["admitted"]:
-        raise typer.Exit(1)
+def _require_sense(
+    *,
+    amount: Decimal | None,
+    model: str,
+    tokens: dict[str, int],
+    at: TierName | None,
+    priority: Priority | None,
+    is_call: bool,
+) -> None:
+    """Refuse options that do not go together."""
+    faults = {
+        "give either --amount or tokens": amount is not None and (tokens or model),
+        "--model needs --input-tokens, --max-output-tokens or both": model and not tokens,
+        "--priority is a call's: give --amount or tokens too": priority and not is_call,
+        "--at is for a look at budgets, not for a call": at and is_call,
+    }
+    for fault, is_there in faults.items():
+        if is_there:
+            raise typer.BadParameter(fault)
 
 
 def _estimate(amount: Decimal | None, model: str, tokens: dict[str, int]) -> dict[str, Any]:
@@ -106,71 +136,16 @@ def _estimate(amount: Decimal | None, model: str, tokens: dict[str, int]) -> dic
     return {"tokens": TokenEstimate(model=model, **tokens)}
 
 
-def _of_status(client: Client, organization: str, call: dict[str, Any]) -> dict[str, Any]:
-    """Answer by what is left."""
-    ids = {name: [call[name]] if call[name] else [] for name in ("department", "campaign", "agent", "run")}
-    scopes = scopes_of(**ids)
-    status = client.get_status(organization, scopes=scopes)
-    asked = [budget for budget in status.budgets if scopes or not budget.scope.id]
-    if status.can_execute:
-        message = f"Yes: {_room(asked)}"
+def _look(client: Client, organization: str, ids: dict[str, str], at: str) -> dict[str, Any]:
+    if any(ids.values()):
+        return breaches.check_scopes(client, organization, ids, at)
+    return breaches.check_everything(client, organization, at)
+
+
+def _tell(answer: dict[str, Any], passed: bool, *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
     else:
-        message = f"No: {_obstacle(next(budget for budget in asked if is_blocked(budget)))}"
-    return {
-        "organization": organization,
-        "admitted": status.can_execute,
-        "message": message,
-        "budgets": [status_document(budget) for budget in asked],
-    }
-
-
-def _obstacle(budget: BudgetStatus) -> str:
-    if budget.frozen:
-        return f"{budget_text(budget)} is frozen."
-    used = f"{amount_text(budget.spent)} spent and {amount_text(budget.reserved)} held of {money_text(budget.cap)}"
-    return f"{budget_text(budget)} is used up: {used}."
-
-
-def _room(budgets: Sequence[BudgetStatus]) -> str:
-    least = tightest(budgets)
-    if least is None:
-        return "no enforced budget limits it."
-    return f"{money_text(least.available)} left in {budget_text(least)}."
-
-
-def _of_reserve(client: Client, organization: str, call: dict[str, Any], estimate: dict[str, Any]) -> dict[str, Any]:
-    """Answer by the verdict on a reservation that is not made."""
-    verdict = client.reserve(organization, **call, **estimate, validate_only=True)
-    answer = _of_denial(verdict) if not verdict.admitted else _of_hold(verdict)
-    return {
-        "organization": organization,
-        "admitted": verdict.admitted,
-        **answer,
-        "budgets": [status_document(budget) for budget in verdict.budgets],
-    }
-
-
-def _of_hold(hold: Hold) -> dict[str, Any]:
-    amount = hold.reservation.amount
-    return {
-        "message": f"Yes: {money_text(amount)} can be paid; {_room(hold.budgets)}",
-        "amount": amount_text(amount),
-        "currency": amount.currency_code,
-        "would_deny": hold.reservation.would_deny,
-    }
-
-
-def _of_denial(denied: Denied) -> dict[str, Any]:
-    from gatekeeper_client.v1.reservation_pb2 import DenialReason
-
-    denial = denied.denial
-    headroom_at = denial.headroom_time.ToDatetime(UTC).isoformat() if denial.HasField("headroom_time") else None
-    priced = denial.HasField("requested")
-    return {
-        "message": f"No: {denial.message}",
-        "reason": DenialReason.Name(denial.reason).removeprefix("DENIAL_REASON_"),
-        "amount": amount_text(denial.requested) if priced else None,
-        "currency": denial.requested.currency_code if priced else None,
-        "shortfall": amount_text(denial.shortfall) if priced else None,
-        "headroom_time": headroom_at,
-    }
+        typer.echo(answer["message"])
+    if not passed:
+        raise typer.Exit(1)

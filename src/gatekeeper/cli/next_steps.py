@@ -21,8 +21,9 @@ gatekeeper serves on {address}
   try it      {command} check --organization acme --amount 0.10{options}
   with gRPC   {grpcurl} {flags} -d '{{"organization":"acme","amount":{{"units":1}}}}' {place} \\
                 gatekeeper.v1.GatekeeperService/Reserve
-  stop        Ctrl-C
+{metrics}  stop        Ctrl-C
 """
+METRICS = "  metrics     http://{address}/metrics, with /healthz and /readyz beside it\n"
 INSECURE = "  CAUTION     --insecure: whoever reaches this server may do everything, and nobody is asked for a token"
 OPERATOR = "  token       an operator's is in {file}"
 CALLERS = "  token       `{command} token create` makes one; every caller shows one"
@@ -42,6 +43,7 @@ def next_steps(running: Running, settings: Settings) -> str:
         grpcurl=_grpcurl(running),
         flags=" ".join(_flags(running, settings)),
         place=address.removeprefix(UNIX),
+        metrics=METRICS.format(address=running.http_address) if running.http_address else "",
     )
     return "".join([text, *(f"gatekeeper serves on {other} too\n" for other in others)])
 

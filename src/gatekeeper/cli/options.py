@@ -128,15 +128,16 @@ def _expected(error: Exception) -> str | None:
     from psycopg import Error as DriverError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from gatekeeper.addresses import ListenError
     from gatekeeper.domain.errors import GatekeeperError, InvalidField
     from gatekeeper.embedded import EmbeddedError
-    from gatekeeper.rpc.listen import ListenError
+    from gatekeeper.rpc.spans import OtelMissing
     from gatekeeper.storage.roles import RoleError
     from gatekeeper.storage.schema import SchemaError
 
     if isinstance(error, InvalidField):
         raise typer.BadParameter(str(error)) from None
-    if isinstance(error, EmbeddedError | GatekeeperError | ListenError | RoleError | SchemaError):
+    if isinstance(error, EmbeddedError | GatekeeperError | ListenError | OtelMissing | RoleError | SchemaError):
         return str(error)
     if isinstance(error, DriverError | SQLAlchemyError):
         return f"the database refused: {str(error).splitlines()[0]}"

@@ -39,3 +39,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[RenderableType]]
     for row in rows:
         table.add_row(*row)
     console().print(table)
+
+
+def shown(text: str) -> str:
+    """Keep what others have written from steering the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -74,6 +74,15 @@ def serve(
             show_default="0600",
         ),
     ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="HOST:PORT for /metrics, /healthz and /readyz over HTTP; on loopback unless GATEKEEPER_HTTP_OPEN=1.",
+            envvar="GATEKEEPER_HTTP_LISTEN",
+            show_default="no HTTP, and no metrics",
+        ),
+    ] = None,
     unix_peers: Annotated[
         bool | None,
         typer.Option(
@@ -101,6 +110,7 @@ def serve(
             tls_key_file=tls_key,
             tls_client_ca_file=tls_client_ca,
             unix_mode=unix_mode,
+            http_listen=http,
             unix_peers=unix_peers,
         )
         from gatekeeper.telemetry import configure_logging

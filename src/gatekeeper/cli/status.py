@@ -1,34 +1,32 @@
-"""The command that shows how budgets stand."""
+"""The command that shows how budgets stand, and which overrides are in force."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .connection import open_client
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Target, TokenFile
 from .output import console, print_json, print_table
-from .statuses import (
-    amount_text,
-    enforcement_of,
-    scope_text,
-    scopes_of,
-    status_document,
-    tier_of,
-    window_of,
-)
+from .override_texts import IN_FORCE_COLUMNS, in_force_row, override_document
+from .override_texts import NUMBERS as OVERRIDE_NUMBERS
+from .status_table import COLUMNS, NUMBERS, budget_row
+from .statuses import floors_of, scopes_of, status_document
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from collections.abc import Mapping
 
-    from gatekeeper_client.v1.budget_pb2 import BudgetStatus
+    from gatekeeper_client import Client
+    from gatekeeper_client.v1.budget_pb2 import Budget, BudgetStatus
     from gatekeeper_client.v1.gatekeeper_service_pb2 import GetStatusResponse
 
-COLOURS = {"OK": "green", "WARNING": "yellow", "CRITICAL": "red", "EXCEEDED": "bold red"}
-BAR_LENGTH = 12
-COLUMNS = ("Budget", "Period", "Cap", "Spent", "Held", "Left", "Used", "", "State")
-NUMBERS = ("Cap", "Spent", "Held", "Left", "Used")
+    # By scope and window; without those that the caller may not see.
+    Floors = Mapping[tuple[int, str, int], dict[str, int]]
+
+# As many budgets as a status shows: one page.
+BUDGETS_MAX = 1000
 
 Names = Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this one and the organization; repeatable.")]
 
@@ -50,57 +48,53 @@ def status(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how budgets stand: cap, spent, held, and what is left."""
+    """Show how budgets stand: cap, spent, held, and what is left; and the overrides in force."""
     scopes = scopes_of(department=department or (), campaign=campaign or (), agent=agent or (), run=run or ())
     with open_client(
         target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
     ) as client:
         answer = client.get_status(organization, scopes=scopes, period=period)
+        floors = _floors(client, organization)
     if as_json:
-        budgets = [status_document(budget) for budget in answer.budgets]
-        print_json({"organization": organization, "can_execute": answer.can_execute, "budgets": budgets})
+        print_json(_document(organization, answer, floors))
     else:
-        _print(organization, answer)
+        _print(organization, answer, floors)
 
 
-def _print(organization: str, answer: GetStatusResponse) -> None:
+def _floors(client: Client, organization: str) -> Floors:
+    """Return where calls of lesser priorities stop. Agents, who may not list budgets, see none."""
+    from gatekeeper_client import PermissionDenied
+
+    try:
+        budgets = list(islice(client.list_budgets(organization, page_size=BUDGETS_MAX), BUDGETS_MAX))
+    except PermissionDenied:
+        return {}
+    return {_key(budget): floors_of(budget) for budget in budgets}
+
+
+def _key(budget: Budget | BudgetStatus) -> tuple[int, str, int]:
+    return budget.scope.kind, budget.scope.id, budget.window
+
+
+def _document(organization: str, answer: GetStatusResponse, floors: Floors) -> dict[str, Any]:
+    return {
+        "organization": organization,
+        "can_execute": answer.can_execute,
+        "budgets": [status_document(budget) | {"floors": floors.get(_key(budget))} for budget in answer.budgets],
+        "overrides": [override_document(override) for override in answer.overrides],
+    }
+
+
+def _print(organization: str, answer: GetStatusResponse, floors: Floors) -> None:
     from rich.text import Text
 
     verdict = Text("can spend", "green") if answer.can_execute else Text("cannot spend", "bold red")
     currency = f", amounts in {answer.budgets[0].cap.currency_code}" if answer.budgets else ""
     console().print(Text.assemble(organization, " ", verdict, currency))
     if answer.budgets:
-        print_table(COLUMNS, [_row(budget) for budget in answer.budgets], right=NUMBERS)
+        rows = [budget_row(budget, floors.get(_key(budget))) for budget in answer.budgets]
+        print_table(COLUMNS, rows, right=NUMBERS)
     else:
         console().print("No budget had a balance then.")
-
-
-def _row(budget: BudgetStatus) -> list[Text]:
-    from rich.text import Text
-
-    colour = COLOURS.get(tier_of(budget), "")
-    amounts = (budget.cap, budget.spent, budget.reserved, budget.available)
-    return [
-        Text(f"{scope_text(budget.scope)}, {window_of(budget.window).lower()}"),
-        Text(budget.period),
-        *(Text(amount_text(amount)) for amount in amounts),
-        Text(f"{budget.utilization_percent:.1f} %", colour),
-        Text(_bar(budget.utilization_percent), colour),
-        Text(_state(budget), colour),
-    ]
-
-
-def _bar(percent: float) -> str:
-    """Draw how far a budget is used; full only when it is."""
-    filled = min(BAR_LENGTH, int(percent * BAR_LENGTH / 100))
-    full, empty = ("█", "░") if console().encoding.startswith("utf") else ("#", ".")
-    return full * filled + empty * (BAR_LENGTH - filled)
-
-
-def _state(budget: BudgetStatus) -> str:
-    words = [tier_of(budget)]
-    if (enforcement := enforcement_of(budget.enforcement)) != "ENFORCE":
-        words.append(f"{enforcement} ({budget.would_deny_count:,} would be denied)")
-    if budget.frozen:
-        words.append("FROZEN")
-    return ", ".join(words)
+    if answer.overrides:
+        print_table(IN_FORCE_COLUMNS, [in_force_row(override) for override in answer.overrides], right=OVERRIDE_NUMBERS)

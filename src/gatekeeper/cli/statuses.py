@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gatekeeper.domain.money import plain
@@ -10,10 +10,12 @@ from gatekeeper.domain.money import plain
 if TYPE_CHECKING:
     from google.type.money_pb2 import Money
 
-    from gatekeeper_client.v1.budget_pb2 import BudgetStatus, Scope
+    from gatekeeper_client.v1.budget_pb2 import Budget, BudgetStatus, Scope
 
 ScopeKindName: TypeAlias = Literal["DEPARTMENT", "CAMPAIGN", "AGENT", "RUN"]
 Scopes: TypeAlias = Sequence[tuple[ScopeKindName, str]]
+
+NO_FLOOR = 100
 
 
 def scopes_of(
@@ -57,6 +59,19 @@ def window_of(value: int) -> str:
     return BudgetWindow.Name(value).removeprefix("BUDGET_WINDOW_")  # type: ignore[arg-type]
 
 
+def floors_of(budget: Budget) -> dict[str, int]:
+    """Return where calls of lesser priorities stop, in percent of the cap, by the priority's name."""
+    from gatekeeper_client.v1.budget_pb2 import Priority
+
+    floors = {Priority.Name(floor.priority).removeprefix("PRIORITY_"): floor.percent for floor in budget.floors}
+    return {name: percent for name, percent in floors.items() if percent < NO_FLOOR}
+
+
+def floors_text(floors: Mapping[str, int]) -> str:
+    """Tell where calls of lesser priorities stop."""
+    return ", ".join(f"{name} stops at {percent} %" for name, percent in floors.items())
+
+
 def scope_text(scope: Scope) -> str:
     """Name a scope for people."""
     return f"{kind_of(scope).lower()} {scope.id}".rstrip()
@@ -81,7 +96,8 @@ def scope_document(scope: Scope) -> dict[str, str]:
 
 def status_document(status: BudgetStatus) -> dict[str, Any]:
     """Return a budget's standing for programs: amounts are strings."""
-    amounts = {name: amount_text(getattr(status, name)) for name in ("cap", "spent", "reserved", "available")}
+    names = ("cap", "spent", "reserved", "available", "overridden")
+    amounts = {name: amount_text(getattr(status, name)) for name in names}
     return {
         "scope": scope_document(status.scope),
         "window": window_of(status.window),
@@ -113,3 +129,11 @@ def is_blocked(status: BudgetStatus) -> bool:
     """Tell whether a budget admits no call at all."""
     used_up = enforcement_of(status.enforcement) == "ENFORCE" and tier_of(status) == "EXCEEDED"
     return status.frozen or used_up
+
+
+def room_text(budgets: Iterable[BudgetStatus]) -> str:
+    """Tell how much the tightest of some budgets leaves."""
+    least = tightest(budgets)
+    if least is None:
+        return "no enforced budget limits it."
+    return f"{money_text(least.available)} left in {budget_text(least)}."

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from .alerts import budget_name
-from .budget import Balance, Enforcement, Priority, Scope
+from .budget import Balance, BalanceKey, Enforcement, Priority
 from .money import ZERO, plain
-from .periods import Window
 
 
 class DenialReason(StrEnum):
@@ -39,18 +39,26 @@ class Admitted:
     strained: Sequence[Balance] = ()
 
 
+class Lack(NamedTuple):
+    """What a budget lacks for a call: `shortfall` below the limit of its priority, `beyond` above the cap itself."""
+
+    key: BalanceKey
+    shortfall: Decimal
+    beyond: Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class Denied:
     """The call must not be made; `balance` stands in its way, and lacks `shortfall`.
 
-    `lacks` has every budget that lacks something, and how much. `floor_percent` is the floor that the call's priority
+    `lacks` has every budget that lacks something. `floor_percent` is the floor that the call's priority
     stops at, 100 where it may use all of the cap. `strained` are as in `Admitted`.
     """
 
     reason: DenialReason
     balance: Balance | None = None
     shortfall: Decimal = ZERO
-    lacks: Sequence[tuple[tuple[Scope, Window], Decimal]] = ()
+    lacks: Sequence[Lack] = ()
     floor_percent: int = 100
     strained: Sequence[Balance] = ()
 
@@ -78,7 +86,7 @@ def decide(
             return Denied(DenialReason.BUDGET_FROZEN, balance)
     worst: Denied | None = None
     strained: list[Balance] = []
-    lacks: list[tuple[tuple[Scope, Window], Decimal]] = []
+    lacks: list[Lack] = []
     for balance in balances:
         limit = balance.limit(priority)
         shortfall = amount + balance.spent + balance.reserved - limit
@@ -87,7 +95,7 @@ def decide(
         if balance.enforcement is not Enforcement.ENFORCE:
             strained.append(balance)
             continue
-        lacks.append((balance.key[:2], shortfall))
+        lacks.append(Lack(balance.key, shortfall, shortfall + limit - balance.cap))
         out = amount + balance.spent > limit
         reason = DenialReason.OUT_OF_BUDGET if out else DenialReason.HEADROOM_HELD
         if worst is None or _outranks(reason, shortfall, worst):

@@ -62,6 +62,6 @@ def pause_s(attempts: int, first_s: float) -> float:
     return min(PAUSE_MAX_S, first_s * 2.0 ** min(attempts - 1, DOUBLINGS_MAX))
 
 
-def jittered_s(pause_s: float, chance: float) -> float:
+def jittered_s(whole_s: float, chance: float) -> float:
     """Return a pause that is shorter by up to a quarter, by a `chance` from 0 to 1."""
-    return pause_s * (1 - JITTER * chance)
+    return whole_s * (1 - JITTER * chance)

@@ -66,7 +66,7 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
 
 def forecast(spent: Decimal, cap: Decimal, span: Span | None, now: datetime) -> Forecast | None:
     """Predict whether a budget is used up before its period ends; None: it lasts, or nothing can be said."""
-    if span is None or not ZERO < cap or spent >= cap or HUNDRED * spent < CAP_PERCENT_MIN * cap:
+    if span is None or not cap > ZERO or spent >= cap or HUNDRED * spent < CAP_PERCENT_MIN * cap:
         return None
     elapsed, length = (now - span.start) // MICROSECOND, (span.end - span.start) // MICROSECOND
     if not 0 < elapsed < length or 100 * elapsed < PERIOD_PERCENT_MIN * length:

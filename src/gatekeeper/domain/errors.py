@@ -41,6 +41,8 @@ each attribute ends up in the metadata of the answer::
     ├── RateLimited
     ├── TooManyHolds
     ├── TooManyOverrides
+    ├── TooManyStreams
+    ├── StreamUnread
     ├── DatabaseUnavailable
     ├── Draining
     └── DeadlineExceeded
@@ -204,6 +206,14 @@ class TooManyHolds(GatekeeperError):
 
 class TooManyOverrides(GatekeeperError):
     """{organization!r} has {most} overrides that are {state}, as many as it may. End or decline some first."""
+
+
+class TooManyStreams(GatekeeperError):
+    """{whose} has {most} streams open, as many as it may. End one, or come back a little later."""
+
+
+class StreamUnread(GatekeeperError):
+    """A message has waited {seconds} s to be read, so the stream has ended. Open it anew."""
 
 
 class DatabaseUnavailable(GatekeeperError):

@@ -72,11 +72,11 @@ def ask(organization: Organization, override_id: str, terms: Terms, actor: Actor
         requested_by=actor.caller.name,
         requested_by_id=actor.caller.caller_id,
     )
-    return _step(AuditAction.OVERRIDE_REQUESTED, None, asked, actor, now, terms.reason)
+    return _step(AuditAction.OVERRIDE_REQUESTED, None, asked, actor, now, reason=terms.reason)
 
 
 def grant(
-    organization: Organization, override_id: str, terms: Terms, actor: Actor, now: datetime, limits: GrantLimits
+    organization: Organization, override_id: str, terms: Terms, actor: Actor, now: datetime, *, limits: GrantLimits
 ) -> Step:
     """Return the step to an override that an admin makes unasked: in force, or waiting for a second admin.
 
@@ -85,11 +85,17 @@ def grant(
     override = _granted(_new(organization, override_id, terms, now), actor)
     if not limits.need_second(override.max_amount):
         override = _in_force(override, now)
-    return _step(AuditAction.OVERRIDE_GRANTED, None, override, actor, now, terms.reason)
+    return _step(AuditAction.OVERRIDE_GRANTED, None, override, actor, now, reason=terms.reason)
 
 
 def approve(
-    organization: Organization, override: Override, approval: Approval, actor: Actor, now: datetime, limits: GrantLimits
+    organization: Organization,
+    override: Override,
+    approval: Approval,
+    actor: Actor,
+    now: datetime,
+    *,
+    limits: GrantLimits,
 ) -> Step | None:
     """Return the step that an admin's yes makes; None where the override is in force already.
 
@@ -103,12 +109,12 @@ def approve(
     lowered = _lowered(organization, override, approval)
     if limits.need_second(lowered.max_amount) and not _is_second(organization, lowered, actor):
         waiting = replace(_granted(lowered, actor), expires_at=_patience_ends(lowered.ttl, now))
-        return _step(AuditAction.OVERRIDE_GRANTED, override, waiting, actor, now, approval.reason)
+        return _step(AuditAction.OVERRIDE_GRANTED, override, waiting, actor, now, reason=approval.reason)
     if not override.granted_by:
         granted = _in_force(_granted(lowered, actor), now)
-        return _step(AuditAction.OVERRIDE_GRANTED, override, granted, actor, now, approval.reason)
+        return _step(AuditAction.OVERRIDE_GRANTED, override, granted, actor, now, reason=approval.reason)
     approved = _in_force(_approved(lowered, actor), now)
-    return _step(AuditAction.OVERRIDE_APPROVED, override, approved, actor, now, approval.reason)
+    return _step(AuditAction.OVERRIDE_APPROVED, override, approved, actor, now, reason=approval.reason)
 
 
 def end(override: Override, reason: str, actor: Actor, now: datetime) -> Step | None:
@@ -124,7 +130,7 @@ def end(override: Override, reason: str, actor: Actor, now: datetime) -> Step | 
         ended_at=now,
     )
     action = AuditAction.OVERRIDE_DECLINED if is_pending else AuditAction.OVERRIDE_ENDED
-    return _step(action, override, over, actor, now, reason)
+    return _step(action, override, over, actor, now, reason=reason)
 
 
 def _new(organization: Organization, override_id: str, terms: Terms, now: datetime) -> Override:
@@ -192,6 +198,6 @@ def _amount(organization: Organization, money: Money) -> Decimal:
 
 
 def _step(
-    action: AuditAction, before: Override | None, after: Override, actor: Actor, now: datetime, reason: str
+    action: AuditAction, before: Override | None, after: Override, actor: Actor, now: datetime, *, reason: str
 ) -> Step:
     return Step(action=action, before=before, after=after, actor=actor, taken_at=now, reason=reason)

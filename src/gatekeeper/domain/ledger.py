@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from . import alerts, billing, errors
 from .admission import Admitted, Denied, decide, explain, would_deny
-from .billing import Cost
-from .budget import Balance, BalanceKey, Budget, Enforcement, ExcessKind, Scope, ScopeKind
-from .commands import Command, Commit, Expire, Extend, Money, Release, Reserve, Tokens
+from .balances import Balances
+from .budget import Balance, BalanceKey, Budget, ExcessKind, ScopeKind
+from .commands import Command, Commit, Expire, Extend, Release, Reserve, Tokens
+from .costing import Costing
 from .money import ZERO, plain
 from .open_holds import OpenHolds
 from .organization import Organization
@@ -25,11 +27,20 @@ from .periods import Periods
 from .prices import PriceList
 from .release import foreign_release
 from .reservation import Attribution, Execution, ExecutionKind, ExpiryPolicy, Outcome, Reservation, ReservationState
-from .verdicts import Changes, Committed, Denial, Excess, Held, Verdict
+from .verdicts import Changes, Committed, Denial, Held, Verdict
 
 KNOWN_SCOPE_KINDS = frozenset({ScopeKind.DEPARTMENT, ScopeKind.CAMPAIGN, ScopeKind.AGENT})
 ANY_CALLER = "caller"
 BY_EXPIRY = "expiry"
+
+
+class Asked(NamedTuple):
+    """What a call asks for, and of which balances. `amount` is None where nobody knows the price."""
+
+    attribution: Attribution
+    model: str
+    amount: Decimal | None
+    balances: Sequence[Balance]
 
 
 class Ledger:
@@ -56,13 +67,10 @@ class Ledger:
         self.changes = Changes(open_holds=open_holds.changed, overrides=overrides.changed)
         self._open_holds = open_holds
         self._overrides = overrides
-        self._prices = prices
+        self._costing = Costing(organization, prices, now)
         self._owner = owner
-        self._balances = dict(balances)
+        self._balances = Balances(budgets, balances, periods, self.changes)
         self._reservations = dict(reservations)
-        self._budgets: dict[Scope, list[Budget]] = {}
-        for budget in budgets:
-            self._budgets.setdefault(budget.scope, []).append(budget)
 
     def apply(self, command: Command) -> Verdict:
         """Apply one command; raise a `GatekeeperError` where there can be no verdict."""
@@ -85,33 +93,20 @@ class Ledger:
             if known.request_digest != command.digest:
                 raise errors.ReservationMismatch(reservation_id=command.reservation_id)
             known = self._current(command)
-            return Held(known, self._asked(known.attribution, known.periods))
+            return Held(known, self._balances.asked(known.attribution, known.periods))
         self._open_holds.demand_room(command.actor.caller)
         if self.organization.known_scopes:
             self._demand_known(attribution)
         if command.override_id and not self._overrides.knows(command.override_id):
             raise errors.OverrideNotFound(override_id=command.override_id)
         model = command.estimate.model if isinstance(command.estimate, Tokens) else ""
-        amount, price_version = self._estimate(command.estimate, attribution.agent_type)
-        balances = self._asked(attribution, self.periods)
+        amount, price_version = self._costing.estimate(command.estimate, attribution.agent_type)
+        balances = self._balances.asked(attribution, self.periods)
         verdict = decide(amount, balances, command.priority)
-        payment = None
-        if isinstance(verdict, Denied) and amount is not None:
-            reservation_id, named = command.reservation_id, command.override_id
-            payment = self._overrides.payment(verdict, attribution, reservation_id, amount, named)
+        asked = Asked(attribution, model, amount, balances)
+        payment = self._payment(verdict, asked, command.reservation_id, command.override_id)
         if isinstance(verdict, Denied) and payment is None:
-            denial = self._denial(
-                command,
-                attribution=attribution,
-                model=model,
-                denied=verdict,
-                requested=amount,
-                balances=balances,
-            )
-            denial.override_request = command.override_request
-            if not command.validate_only:
-                self.changes.denials.append(denial)
-            return denial
+            return self._deny(command, asked, verdict)
         assert amount is not None
         self._open_holds.demand_size(amount, balances, self.organization.currency)
         self._open_holds.demand_life(command.reservation_id, self.now, self.now + command.ttl)
@@ -137,18 +132,19 @@ class Ledger:
             return Held(reservation, balances)
         self._open_holds.add(reservation.caller, 1)
         self._reservations[command.reservation_id] = self.changes.made[command.reservation_id] = reservation
-        return Held(reservation, self._hold(balances, amount, verdict, self._book(payment, reservation, command)))
+        parts = self._book(payment, reservation, command)
+        return Held(reservation, self._balances.hold(balances, amount, verdict, parts))
 
     def commit(self, command: Commit) -> Committed:
         """Record the real cost, whatever the state of the hold, but once."""
         held = self._current(command)
         if held.committed is not None and command.digest == held.commit_digest:
-            return Committed(held, None, self._asked(held.attribution, held.periods))
-        self._demand_currency(command.revenue_currency)
-        cost = self._cost(command.cost, held)
+            return Committed(held, None, self._balances.asked(held.attribution, held.periods))
+        self._costing.demand_currency(command.revenue_currency)
+        cost = self._costing.cost(command.cost, held)
         if held.committed is not None:
             if cost.amount == held.committed:
-                return Committed(held, None, self._asked(held.attribution, held.periods))
+                return Committed(held, None, self._balances.asked(held.attribution, held.periods))
             raise errors.AlreadyCommitted(
                 reservation_id=held.reservation_id, committed=f"{plain(held.committed)} {self.organization.currency}"
             )
@@ -171,7 +167,7 @@ class Ledger:
         """Give the whole hold back."""
         held = self._current(command)
         if held.committed is None and held.state is ReservationState.RELEASED:
-            return Held(held, self._asked(held.attribution, held.periods))
+            return Held(held, self._balances.asked(held.attribution, held.periods))
         self._demand_held(held)
         if command.actor.caller.caller_id != held.caller:
             self.changes.audit_events.append(foreign_release(command, held, self.now))
@@ -181,7 +177,7 @@ class Ledger:
         """Prolong the hold, and raise it by the rules of Reserve."""
         held = self._current(command)
         self._demand_held(held)
-        amount = held.amount if command.amount is None else self._in_currency(command.amount)
+        amount = held.amount if command.amount is None else self._costing.amount(command.amount)
         if amount < held.amount:
             raise errors.AmountBelowHeld(
                 reservation_id=held.reservation_id, held=f"{plain(held.amount)} {self.organization.currency}"
@@ -189,30 +185,19 @@ class Ledger:
         until = held.expires_at if command.ttl is None else max(held.expires_at, self.now + command.ttl)
         if until > held.expires_at:
             self._open_holds.demand_life(held.reservation_id, held.created_at, until)
-        balances = self._asked(held.attribution, held.periods)
+        balances = self._balances.asked(held.attribution, held.periods)
         more, use = amount - held.amount, held.override
         extended = held._replace(amount=amount, expires_at=until)
         if more:
             self._demand_current(held, balances)
             verdict = decide(more, balances, held.priority)
-            payment = None
-            if isinstance(verdict, Denied):
-                # One override pays for one hold.
-                named = use.override_id if use else ""
-                payment = self._overrides.payment(verdict, held.attribution, held.reservation_id, more, named)
+            asked = Asked(held.attribution, held.model, more, balances)
+            # One override pays for one hold.
+            payment = self._payment(verdict, asked, held.reservation_id, use.override_id if use else "")
             if isinstance(verdict, Denied) and payment is None:
-                denial = self._denial(
-                    command,
-                    attribution=held.attribution,
-                    model=held.model,
-                    denied=verdict,
-                    requested=more,
-                    balances=balances,
-                )
-                self.changes.denials.append(denial)
-                return denial
+                return self._deny(command, asked, verdict)
             self._open_holds.demand_size(amount, balances, self.organization.currency)
-            balances = self._hold(balances, more, verdict, self._book(payment, held, command))
+            balances = self._balances.hold(balances, more, verdict, self._book(payment, held, command))
             extended = extended._replace(
                 would_deny=held.would_deny or would_deny(verdict), override=payment.use(use) if payment else use
             )
@@ -221,7 +206,7 @@ class Ledger:
     def expire(self, command: Expire) -> Held:
         """End the hold if its time is over, as the organization's policy says."""
         held = self._current(command)
-        return Held(held, self._asked(held.attribution, held.periods))
+        return Held(held, self._balances.asked(held.attribution, held.periods))
 
     def earliest_expiry(self, key: BalanceKey, known: datetime | None) -> datetime | None:
         """Return when the first open hold of a budget's period expires that has money in it.
@@ -291,27 +276,17 @@ class Ledger:
 
     def _demand_known(self, attribution: Attribution) -> None:
         for scope in attribution.scopes():
-            if scope.kind in KNOWN_SCOPE_KINDS and scope not in self._budgets:
+            if scope.kind in KNOWN_SCOPE_KINDS and not self._balances.knows(scope):
                 raise errors.ScopeNotFound(
                     organization=self.organization.organization, kind=scope.kind.lower(), id=scope.id
                 )
 
-    def _asked(self, attribution: Attribution, periods: Periods) -> list[Balance]:
-        """Return the balances that a call falls under in `periods`.
-
-        In a current period a budget always has a balance, at zero before its first call. In a past period it has one
-        only if it stood then: a cap does not reach back.
-        """
-        asked = []
-        for scope in attribution.scopes():
-            for budget in self._budgets.get(scope, ()):
-                key = BalanceKey(scope, budget.window, periods.of(budget.window))
-                balance = self._balances.get(key)
-                if balance is None and key.period == self.periods.of(budget.window):
-                    balance = budget.fresh(key.period)
-                if balance is not None:
-                    asked.append(balance)
-        return asked
+    def _payment(
+        self, verdict: Admitted | Denied, asked: Asked, reservation_id: str, override_id: str
+    ) -> Payment | None:
+        if asked.amount is None or not isinstance(verdict, Denied):
+            return None
+        return self._overrides.payment(verdict, asked.attribution, reservation_id, asked.amount, override_id)
 
     def _book(self, payment: Payment | None, held: Reservation, command: Reserve | Extend) -> Parts:
         """Have an override pay for what the verdict alone would not let through; return the parts beyond the caps."""
@@ -321,46 +296,16 @@ class Ledger:
         self.changes.audit_events.append(use_event(payment, held, command.actor, self.now))
         return payment.parts
 
-    def _hold(
-        self, balances: Sequence[Balance], amount: Decimal, verdict: Admitted | Denied, parts: Parts
-    ) -> list[Balance]:
-        strained = {balance.key for balance in verdict.strained}
-        return [
-            self._put(
-                balance._replace(
-                    reserved=balance.reserved + amount,
-                    would_deny_count=balance.would_deny_count + (balance.key in strained),
-                    overridden=balance.overridden + parts.get(balance.key[:2], ZERO),
-                )
-            )
-            for balance in balances
-        ]
-
     def _bill(self, held: Reservation, kind: ExecutionKind, cost: Decimal) -> None:
         self.changes.executions.append(billing.entry(held, kind, cost, Outcome.UNKNOWN, self.now))
 
     def _settle(
         self, held: Reservation, cost: Decimal, freed: Decimal, kind: ExcessKind, use: OverrideUse | None
     ) -> list[Balance]:
-        """Move `cost` to spent and take `freed` from reserved, recording what goes beyond a cap.
-
-        `use` is what is left of the hold's override then.
-        """
+        """Book what a hold has come to in its override and its budgets; `use` is what is left of the override's."""
         if held.override and use:
             self._overrides.settle(held.override, use, was_held=held.state is ReservationState.HELD)
-        settled = []
-        for balance in self._asked(held.attribution, held.periods):
-            after = balance._replace(spent=balance.spent + cost, reserved=balance.reserved - freed)
-            if held.override and use:
-                budget = balance.key[:2]
-                repaid = held.override.part(*budget) - use.part(*budget)
-                after = after._replace(overridden=after.overridden - repaid)
-            beyond = after.beyond
-            if beyond > ZERO and after.enforcement is Enforcement.ENFORCE:
-                self.changes.excesses.append(Excess(after.key, kind, beyond, held.reservation_id))
-                after = after._replace(excess=after.excess + beyond)
-            settled.append(self._put(after))
-        return settled
+        return self._balances.settle(held, cost, freed, kind, use)
 
     def _end(self, held: Reservation, state: ReservationState, ended_by: str, charge: Decimal) -> Held:
         use = held.override and held.override.less(held.amount - charge)
@@ -371,64 +316,30 @@ class Ledger:
         self._open_holds.add(held.caller, -1)
         return held._replace(state=state, ended_at=self.now, ended_by=f"{ended_by}@{self._owner}")
 
-    def _put(self, balance: Balance) -> Balance:
-        self._balances[balance.key] = self.changes.balances[balance.key] = balance
-        return balance
-
     def _change(self, reservation: Reservation) -> Reservation:
         reservation_id = reservation.reservation_id
         written = self.changes.made if reservation_id in self.changes.made else self.changes.changed
         self._reservations[reservation_id] = written[reservation_id] = reservation
         return reservation
 
-    def _in_currency(self, money: Money) -> Decimal:
-        self._demand_currency(money.currency)
-        return money.amount
-
-    def _demand_currency(self, currency: str) -> None:
-        if currency and currency != self.organization.currency:
-            raise errors.CurrencyMismatch(
-                organization=self.organization.organization, currency=self.organization.currency, given=currency
-            )
-
-    def _estimate(self, estimate: Money | Tokens, agent_type: str) -> tuple[Decimal | None, str]:
-        if isinstance(estimate, Money):
-            return self._in_currency(estimate), ""
-        priced = self._prices.estimate(model=estimate.model, agent_type=agent_type, tokens=estimate.counts, at=self.now)
-        return (None, "") if priced is None else (priced.amount, priced.price_version)
-
-    def _cost(self, cost: Money | Tokens, held: Reservation) -> Cost:
-        if isinstance(cost, Money):
-            return Cost(self._in_currency(cost), held.model)
-        model = cost.model or held.model
-        priced = self._prices.settle(
-            model=model, agent_type=held.attribution.agent_type, tokens=cost.counts, at=self.now
-        )
-        if priced is None:
-            raise errors.UnpricedModel(model=model)
-        return Cost(priced.amount, model, priced.price_version)
-
-    def _denial(
-        self,
-        command: Reserve | Extend,
-        *,
-        attribution: Attribution,
-        model: str,
-        denied: Denied,
-        requested: Decimal | None,
-        balances: Sequence[Balance],
-    ) -> Denial:
-        return Denial(
+    def _deny(self, command: Reserve | Extend, asked: Asked, denied: Denied) -> Denial:
+        denial = Denial(
             reservation_id=command.reservation_id,
-            attribution=attribution,
-            model=model,
+            attribution=asked.attribution,
+            model=asked.model,
             denied=denied,
-            requested=ZERO if requested is None else requested,
-            message=explain(denied, requested, model, self.organization.currency),
-            balances=balances,
+            requested=asked.amount or ZERO,
+            message=explain(denied, asked.amount, asked.model, self.organization.currency),
+            balances=asked.balances,
             denied_at=self.now,
             actor=command.actor,
         )
+        if isinstance(command, Reserve):
+            denial.override_request = command.override_request
+            if command.validate_only:
+                return denial
+        self.changes.denials.append(denial)
+        return denial
 
 
 def _ender(command: Commit | Release) -> str:

@@ -52,7 +52,7 @@ class Step:
             actor=self.actor,
             subject=f"override {self.after.override_id!r}",
             occurred_at=self.taken_at,
-            before=self.before and _content(self.before),
+            before=None if self.before is None else _content(self.before),
             after=_content(self.after),
             reason=self.reason,
         )

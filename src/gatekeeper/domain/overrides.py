@@ -1,8 +1,9 @@
 """When may an override pay for a call that the budgets have no room for, and what has it paid?
 
 An override reaches calls by their scope, or one call by its reservation's id, and lets them past every cap in the way:
-a run's override gets the run past the organization's cap as well. It pays for the part beyond the caps, out of the
-amount that was granted, under the organization's lock: it cannot be overdrawn. A frozen budget stays frozen.
+a run's override gets the run past the organization's cap as well. It pays for the part beyond the caps, or beyond the
+floor of the call's priority, out of the amount that was granted and under the organization's lock: it cannot be
+overdrawn. A frozen budget stays frozen.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ class Overrides:
         """Return what lets a denied call of `amount` through, if there is; only by the `named` override, if one is."""
         if not denied.lacks:
             return None
-        parts = {budget: min(amount, shortfall) for budget, shortfall in denied.lacks}
-        needed = max(parts.values())
+        needed = max(min(amount, lack.shortfall) for lack in denied.lacks)
+        parts = {lack.key[:2]: min(amount, lack.beyond) for lack in denied.lacks if lack.beyond > ZERO}
         fit = (
             override
             for override in self._overrides.values()

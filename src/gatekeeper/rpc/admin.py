@@ -1,4 +1,4 @@
-"""Which RPCs do admins call, about tokens and prices?"""
+"""Which RPCs do admins call, about tokens, prices, and whether alerts arrive?"""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from gatekeeper.domain.access import ANYONE, Role
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.errors import InvalidField, RoleInsufficient, TokenMissing
 from gatekeeper.domain.tokens import NewToken, Token
-from gatekeeper.services import price_admin, tokens
+from gatekeeper.services import alerts, price_admin, tokens
 from gatekeeper.services.price_admin import AgentTypePrice, ModelPrice
 from gatekeeper.storage.connections import Pool
 from gatekeeper.storage.tokens import Position
 from gatekeeper_client.v1 import admin_service_pb2 as pb
 
+from .alerts import write_alert
 from .boundary import CallInfo
 from .money import read_money
 from .paging import FOREIGN, page_size, read_instant, read_token, write_token
@@ -35,7 +36,7 @@ PRICE_FIELDS = {
 
 
 class AdminServicer:
-    """gatekeeper.v1.AdminService, by tokens and prices."""
+    """gatekeeper.v1.AdminService, by tokens, prices and alerts."""
 
     def __init__(self, *, reads: Pool, writes: Pool, audit_key: AuditKey) -> None:
         """Read and write by these pools; seal what the audit trail keeps with `audit_key`."""
@@ -105,6 +106,10 @@ class AdminServicer:
             whole = request.WhichOneof("price") or "price"
             raise InvalidField(field=PRICE_FIELDS.get(field, whole), problem=problem) from error
         return pb.SetPriceResponse(price_version=version)
+
+    async def TestAlerts(self, request: pb.TestAlertsRequest, _info: CallInfo) -> pb.TestAlertsResponse:
+        """Send an alert that says nothing."""
+        return pb.TestAlertsResponse(alert=write_alert(await alerts.send_test(self._writes, request.organization)))
 
 
 def _require_token(info: CallInfo) -> None:

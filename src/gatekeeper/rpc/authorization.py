@@ -35,6 +35,10 @@ def _narrow(scope: Scope, rpc: str, request: Any) -> None:
     field = scope.kind.lower()
     if rpc == "Reserve" and getattr(request, field) != scope.id:
         raise errors.OutOfScope(scope=f"{field} {scope.id!r}", field=field, id=scope.id)
+    # Whether one for a reservation of any id is due, an admin decides.
+    is_scoped = rpc == "RequestOverride" and request.WhichOneof("target") != "reservation"
+    if is_scoped and read_scope(request.scope, "scope") != scope:
+        raise errors.OutOfScope(scope=f"{field} {scope.id!r}", field="scope", id=scope.id)
     if rpc == "GetStatus":
         if any(read_scope(asked, "scopes") not in (scope, ORGANIZATION) for asked in request.scopes):
             raise errors.OutOfScope(scope=f"{field} {scope.id!r}", field="scopes", id=scope.id)

@@ -7,6 +7,7 @@ costs as much as the validation itself.
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -26,6 +27,7 @@ from .request_limits import RequestLimits
 from .shares import ON_RESERVATIONS, Shares, party
 from .statuses import DETAILS_KEY, INTERNAL, Status, details_of, status_of
 from .validation import Validator
+from .witness import NOBODY, Observed, Witness, Witnesses
 
 # Tells gRPC clients that try again by themselves when to.
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -48,7 +50,10 @@ class Admission(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boundary:
-    """What the boundary asks before it lets a call in. Without `rates`, callers are not told apart, nor slowed down."""
+    """What the boundary asks before it lets a call in, and whom it tells of calls that have ended.
+
+    Without `rates`, callers are not told apart, nor slowed down.
+    """
 
     admission: Admission
     authentication: Authentication
@@ -56,6 +61,7 @@ class Boundary:
     limits: RequestLimits
     validator: Validator
     shares: Shares
+    witnesses: Witnesses = NOBODY
 
 
 class CallInfo:
@@ -92,40 +98,73 @@ def reader(parse: Callable[[bytes], Request]) -> Callable[[bytes], Request | Unr
 def guarded(
     method: Callable[[Request, CallInfo], Awaitable[Response]], descriptor: MethodDescriptor, boundary: Boundary
 ) -> Callable[[Request | Unreadable, Context], Awaitable[Response]]:
-    """Return `method` as the gRPC handler of the RPC that `descriptor` describes."""
+    """Return `method` as the gRPC handler of the unary RPC that `descriptor` describes."""
     rpc = descriptor.name
     answer = method if rpc in ON_RESERVATIONS else _shared(method, rpc, boundary)
+    admitted = admitting(descriptor, boundary)
+    witness = Witness(descriptor, boundary.witnesses)
+
+    async def handler(request: Any, context: Context) -> Response:
+        observed = witness.begin(context)
+        try:
+            info = await admitted(request, observed)
+            response = await answer(request, info)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller hears of it
+            await refuse(witness, observed, request, error)
+            raise AssertionError from None
+        except CancelledError:
+            witness.abandoned(observed, request)
+            raise
+        witness.answered(observed, request, response)
+        return response
+
+    return handler
+
+
+def admitting(
+    descriptor: MethodDescriptor, boundary: Boundary
+) -> Callable[[Message | Unreadable, Observed], Awaitable[CallInfo]]:
+    """Return what lets in calls of an RPC, one call and request at a time.
+
+    It returns what the servicer may know of the call, or raises why there is no verdict.
+    """
+    rpc = descriptor.name
     check = boundary.validator.checker(descriptor.input_type.full_name)
     admission, authentication, rates = boundary.admission, boundary.authentication, boundary.rates
     limit = boundary.limits.checker(descriptor.input_type)
     monotonic_s = time.monotonic
 
-    async def handler(request: Request | Unreadable, context: Context) -> Response:
-        try:
-            if admission.draining:
-                raise errors.Draining
-            caller = await authentication.caller(context)
-            if rates is not None:
-                rates.count(caller.caller_id, monotonic_s())
-            if isinstance(request, Unreadable):
-                raise errors.InvalidField(field="request", problem=NO_MESSAGE)
-            if admission.away:
-                raise errors.DatabaseUnavailable
-            canonical = check(request)
-            authorize(caller, rpc, request)
-            if limit is not None:
-                limit(request)
-            timeout_s = context.time_remaining()
-            if timeout_s is not None and timeout_s <= 0:
-                raise errors.DeadlineExceeded
-            return await answer(request, CallInfo(Actor(caller, context.peer()), canonical, timeout_s))
-        except Exception as error:
-            if status_of(error)[0] is INTERNAL:
-                log.exception("rpc.internal", method=rpc)
-            await context.abort(*refusal_of(error))
-            raise AssertionError from None
+    async def admitted(request: Message | Unreadable, observed: Observed) -> CallInfo:
+        if admission.draining:
+            raise errors.Draining
+        context = observed.context
+        caller = await authentication.caller(context)
+        observed.caller = caller.name
+        if rates is not None:
+            rates.count(caller.caller_id, monotonic_s())
+        if isinstance(request, Unreadable):
+            raise errors.InvalidField(field="request", problem=NO_MESSAGE)
+        if admission.away:
+            raise errors.DatabaseUnavailable
+        canonical = check(request)
+        authorize(caller, rpc, request)
+        if limit is not None:
+            limit(request)
+        timeout_s = context.time_remaining()
+        if timeout_s is not None and timeout_s <= 0:
+            raise errors.DeadlineExceeded
+        return CallInfo(Actor(caller, context.peer()), canonical, timeout_s)
 
-    return handler
+    return admitted
+
+
+async def refuse(witness: Witness, observed: Observed, request: Any, error: Exception) -> None:
+    """End a call that has no verdict; log what is unforeseen."""
+    row, _ = status_of(error)
+    if row is INTERNAL:
+        log.error("rpc.internal", method=witness.rpc, exc_info=error)
+    witness.refused(observed, request, row)
+    await observed.context.abort(*refusal_of(error))
 
 
 def _shared(

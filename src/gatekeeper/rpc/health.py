@@ -41,6 +41,11 @@ class Health:
         """Whether every part is fit."""
         return bool(self._parts) and all(self._parts.values()) and not self._withdrawn
 
+    @property
+    def parts(self) -> Mapping[str, bool]:
+        """Each part, and whether the process is to stay."""
+        return {**self._parts, "not_stopping": not self._withdrawn}
+
     async def report(self, parts: Mapping[str, bool]) -> None:
         """Take the state of some parts."""
         changed = {name: fit for name, fit in parts.items() if self._parts.get(name) != fit}

@@ -5,18 +5,17 @@ Whoever is asked for no token must be on this machine, and tokens do not cross a
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 
 import grpc
 import structlog
 
+from gatekeeper.addresses import ListenError, host_and_port, is_loopback, try_port
 from gatekeeper.settings import Settings
 
 from . import relay
@@ -27,7 +26,6 @@ log = structlog.get_logger(__name__)
 
 UNIX = "unix:"
 ABSTRACT = ("unix:@", "unix:\0", "unix-abstract:")
-PORT_MAX = 65_535
 PERMISSIONS = 0o777
 
 FORM = "give it as HOST:PORT or unix:PATH, with [] around an IPv6 address"
@@ -39,14 +37,6 @@ IN_THE_CLEAR = (
     "without TLS, tokens can be read on the way; give --tls-certificate and --tls-key, "
     "or --allow-plaintext where the network itself is safe"
 )
-
-
-class ListenError(Exception):
-    """Cannot listen on {address}: {why}."""
-
-    def __init__(self, address: str, why: str) -> None:
-        """Say where and why not."""
-        super().__init__((ListenError.__doc__ or "").format(address=address, why=why))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +114,10 @@ def listen(server: grpc.aio.Server, address: str, transport: Transport = LOCAL) 
         with _socket_file(address, transport.unix_mode) as path:
             server.add_insecure_port(f"{UNIX}{path}")
         return address
-    host, port = _split(address)
+    host, port = host_and_port(address, FORM)
     try:
         _require_safe(address, host, transport)
-        _try(host, port)
+        try_port(host, port)
         bound = (
             server.add_insecure_port(address)
             if transport.tls is None
@@ -138,18 +128,8 @@ def listen(server: grpc.aio.Server, address: str, transport: Transport = LOCAL) 
     return f"{address.rpartition(':')[0]}:{bound}"
 
 
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    is_number = port.isascii() and port.isdecimal() and int(port) <= PORT_MAX
-    # Without the brackets, gRPC would take the port for a part of the address.
-    if not is_number or not bare or (":" in bare and bare == host):
-        raise ListenError(address, FORM)
-    return bare, int(port)
-
-
 def _require_safe(address: str, host: str, transport: Transport) -> None:
-    if _is_loopback(host):
+    if is_loopback(host):
         return
     if transport.insecure:
         raise ListenError(address, ASKS_NOBODY)
@@ -158,28 +138,6 @@ def _require_safe(address: str, host: str, transport: Transport) -> None:
     if not transport.allow_plaintext:
         raise ListenError(address, IN_THE_CLEAR)
     log.warning("listen.plaintext", address=address)
-
-
-def _is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches a host: an address that does, or `localhost` where it means such ones."""
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost" and all(
-        ip_address(str(place[0])).is_loopback for *_, place in socket.getaddrinfo(host, None)
-    )
-
-
-def _try(host: str, port: int) -> None:
-    """Raise OSError for a port that is not to be had: gRPC would write to the log about it."""
-    for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(place)
-            except OSError as error:
-                # A host may have one of its addresses only.
-                if error.errno != errno.EADDRNOTAVAIL:
-                    raise
 
 
 @asynccontextmanager

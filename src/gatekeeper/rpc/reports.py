@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 from gatekeeper.domain.budget import Scope, ScopeKind
 from gatekeeper.domain.errors import InvalidField
 from gatekeeper.domain.periods import TOTAL, Window
+from gatekeeper.services.alerts import Alerts
 from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.budgets import Budgets
+from gatekeeper.services.overrides import Grants
 from gatekeeper.services.reports import Reports
+from gatekeeper.services.watch import Watches
 from gatekeeper_client.v1 import report_service_pb2 as pb
 
+from . import alerts as alert_messages
 from .audit_events import read_filters, read_position, write_page
 from .boundary import CallInfo
+from .overrides import list_overrides
 from .paging import FOREIGN, page_size, read_instant, read_token, write_token
 from .translate import (
     EXECUTION_KIND_OF,
@@ -26,13 +33,25 @@ from .translate import (
 
 
 class ReportServicer:
-    """gatekeeper.v1.ReportService, by the reports, the budgets and the audit trail."""
+    """gatekeeper.v1.ReportService, by all that can be read."""
 
-    def __init__(self, reports: Reports, budgets: Budgets, trail: AuditTrail) -> None:
+    def __init__(
+        self,
+        *,
+        reports: Reports,
+        budgets: Budgets,
+        trail: AuditTrail,
+        alerts: Alerts,
+        grants: Grants,
+        watches: Watches,
+    ) -> None:
         """Answer by these services."""
         self._reports = reports
         self._budgets = budgets
         self._trail = trail
+        self._alerts = alerts
+        self._grants = grants
+        self._watches = watches
 
     async def ListBudgets(self, request: pb.ListBudgetsRequest, _info: CallInfo) -> pb.ListBudgetsResponse:
         """List an organization's budgets."""
@@ -88,6 +107,21 @@ class ReportServicer:
             request.organization, read_filters(request), position, page_size(request.page_size)
         )
         return write_page(request, page)
+
+    async def ListAlerts(self, request: pb.ListAlertsRequest, _info: CallInfo) -> pb.ListAlertsResponse:
+        """List an organization's alerts, newest first; the installation's for an empty one."""
+        position = alert_messages.read_position(read_token(request, 1))
+        filters = alert_messages.read_filters(request)
+        page = await self._alerts.page(request.organization, filters, position, page_size(request.page_size))
+        return alert_messages.write_page(request, page)
+
+    async def ListOverrides(self, request: pb.ListOverridesRequest, _info: CallInfo) -> pb.ListOverridesResponse:
+        """List an organization's overrides, newest first."""
+        return await list_overrides(self._grants, request)
+
+    def WatchStatus(self, request: pb.WatchStatusRequest, _info: CallInfo) -> AsyncGenerator[bytes | None]:
+        """Tell how an organization's budgets stand, now and whenever that changes."""
+        return self._watches.messages(request.organization)
 
 
 def _budget_key(position: list[str]) -> tuple[Scope, Window]:

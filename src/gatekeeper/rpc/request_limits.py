@@ -13,10 +13,15 @@ from gatekeeper.domain import errors
 
 TEXT_LENGTH_MAX = 128
 LABELS_MAX = 32
+# Of holds; how long an override lasts is for admins to say.
 TTL_MAX_S = 86_400
+HOLDING = frozenset({"ReserveRequest", "ExtendRequest"})
 # Ids and names; reasons, page tokens and the like are other texts.
 SHORT_TEXTS = frozenset(
-    {"reservation_id", "organization", "department", "campaign", "agent", "agent_type", "run", "task", "model", "name"}
+    {
+        *("reservation_id", "reservation", "override_id", "organization", "department", "campaign", "agent"),
+        *("agent_type", "run", "task", "model", "name"),
+    }
 )
 
 
@@ -39,7 +44,7 @@ class RequestLimits:
             checks.append(partial(self._check_texts, names))
         if self.labels_max < LABELS_MAX and "labels" in request.fields_by_name:
             checks.append(self._check_labels)
-        if self.ttl_max_s < TTL_MAX_S and "ttl" in request.fields_by_name:
+        if self.ttl_max_s < TTL_MAX_S and request.name in HOLDING:
             checks.append(self._check_ttl)
         return partial(_check_all, checks) if checks else None
 

@@ -16,6 +16,8 @@ from .gatekeeper import GatekeeperServicer
 from .health import Health
 from .reflection import add_reflection
 from .reports import ReportServicer
+from .stream_boundary import guarded_stream
+from .streams import Streams
 from .turnstile import Turnstile
 
 GATEKEEPER = gatekeeper_service_pb2.DESCRIPTOR.services_by_name["GatekeeperService"]
@@ -39,6 +41,7 @@ def build_server(
     health: Health,
     boundary: Boundary,
     *,
+    streams: Streams,
     message_bytes_max: int,
     concurrent_streams_max: int,
     connections_max: int | None = None,
@@ -58,7 +61,7 @@ def build_server(
         )
     )
     for descriptor, servicer in ((GATEKEEPER, gatekeeper), (REPORT, reports), (ADMIN, admin)):
-        server.add_generic_rpc_handlers((_handlers(descriptor, servicer, boundary),))
+        server.add_generic_rpc_handlers((_handlers(descriptor, servicer, boundary, streams),))
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     add_reflection(server, (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), health.reflections)
     return server
@@ -108,10 +111,16 @@ def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
 
 
-def _handlers(descriptor: Any, servicer: Any, boundary: Boundary) -> grpc.GenericRpcHandler:
-    handlers = {}
+def _handlers(descriptor: Any, servicer: Any, boundary: Boundary, streams: Streams) -> grpc.GenericRpcHandler:
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in descriptor.methods:
         request, response = method.input_type._concrete_class, method.output_type._concrete_class  # noqa: SLF001
+        if method.server_streaming:
+            handlers[method.name] = grpc.unary_stream_rpc_method_handler(
+                guarded_stream(getattr(servicer, method.name), method, boundary, streams),
+                request_deserializer=reader(request.FromString),
+            )
+            continue
         handlers[method.name] = grpc.unary_unary_rpc_method_handler(
             guarded(getattr(servicer, method.name), method, boundary),
             request_deserializer=reader(request.FromString),
@@ -120,4 +129,4 @@ def _handlers(descriptor: Any, servicer: Any, boundary: Boundary) -> grpc.Generi
     generic = grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
     if boundary.rates is None:
         return generic
-    return Turnstile(generic, boundary.authentication, boundary.rates)
+    return Turnstile(generic, boundary.authentication, boundary.rates, boundary.witnesses.metrics)

@@ -17,9 +17,11 @@ from gatekeeper.domain.access import Caller
 # What the gate takes in, by rules of its own.
 ON_RESERVATIONS = frozenset({"Reserve", "Commit", "Release", "Extend"})
 # What goes by the pool for changes; all else reads.
-CHANGES = frozenset({"SetCap", "SetPrice", "CreateToken", "RevokeToken"})
+CHANGES = frozenset({"SetCap", "SetOverride", "SetPrice", "CreateToken", "RevokeToken", "TestAlerts"})
+# What goes by that pool too, and agents may call.
+REQUESTS = frozenset({"RequestOverride"})
 
-# Half of either pool's connections: what hangs for one organization leaves as many to the others.
+# Half of the connections for reads, a third of those for changes: what hangs for one organization leaves others some.
 UNDER_WAY_MAX = 2
 # A fleet of agents that all ask at once how the budgets stand is served, within a second; more is told to come back.
 WAITING_MAX = 512
@@ -28,18 +30,20 @@ WAITING_MAX = 512
 class Party(NamedTuple):
     """Who shares.
 
-    Reads are apart from changes, or a viewer could keep an admin from revoking its token. Operators (`own` is empty)
-    are apart from the callers of the organization that they ask for, or its admins could keep them out.
+    Reads and requests are apart from changes, or those who make them could keep an admin from revoking their tokens.
+    Operators (`own` is empty) are apart from the callers of the organization that they ask for, or its admins could
+    keep them out.
     """
 
     changes: bool
+    requests: bool
     own: str
     asked: str
 
 
 def party(rpc: str, caller: Caller, organization: str) -> Party:
     """Return whose share a call counts against that asks for `organization` (empty: for none)."""
-    return Party(rpc in CHANGES, caller.organization, organization)
+    return Party(rpc in CHANGES, rpc in REQUESTS, caller.organization, organization)
 
 
 class _Share:

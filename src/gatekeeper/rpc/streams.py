@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 
-Context = grpc.aio.ServicerContext[Any, Any]
+from gatekeeper.domain.errors import Draining, TooManyStreams
 
-STOPPING = "the server is stopping"
+from .boundary import refusal_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Streams:
     """Calls without an end of one kind, counted for the whole process: each takes memory for as long as it lasts."""
 
-    def __init__(self, streams_max: int) -> None:
-        """Let in so many at a time."""
+    def __init__(self, streams_max: int, party_max: int | None = None) -> None:
+        """Let in so many at a time, and so many of one party."""
         self._streams_max = streams_max
+        self._party_max = streams_max if party_max is None else party_max
         self._open: set[asyncio.Timeout] = set()
+        self._parties: Counter[Hashable] = Counter()
         self._ended = False
 
     def __len__(self) -> int:
@@ -28,13 +33,10 @@ class Streams:
         return len(self._open)
 
     @asynccontextmanager
-    async def one(self, context: Context) -> AsyncIterator[None]:
-        """Be one of them. Aborts with RESOURCE_EXHAUSTED if there are too many, with UNAVAILABLE once they end."""
-        if self._ended:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
-        if len(self._open) >= self._streams_max:
-            most = f"this server has {self._streams_max} such streams open, and takes no more"
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, most)
+    async def place(self, of: Hashable = None) -> AsyncIterator[None]:
+        """Be one of them, of a party. Raises `TooManyStreams`, or `Draining`, now or once they end."""
+        self._demand_room(of)
+        self._parties[of] += 1
         try:
             async with asyncio.timeout(None) as scope:
                 self._open.add(scope)
@@ -43,7 +45,30 @@ class Streams:
                 finally:
                     self._open.discard(scope)
         except TimeoutError:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
+            if scope.expired():
+                raise Draining from None
+            raise
+        finally:
+            self._parties[of] -= 1
+            if not self._parties[of]:
+                del self._parties[of]
+
+    def _demand_room(self, of: Hashable) -> None:
+        if self._ended:
+            raise Draining
+        if len(self._open) >= self._streams_max:
+            raise TooManyStreams(whose="This server", most=str(self._streams_max))
+        if self._parties[of] >= self._party_max:
+            raise TooManyStreams(whose="The organization", most=str(self._party_max))
+
+    @asynccontextmanager
+    async def one(self, context: Context) -> AsyncIterator[None]:
+        """Be one of them, as a servicer that nothing else stands before: what `place` raises ends the call."""
+        try:
+            async with self.place():
+                yield
+        except (TooManyStreams, Draining) as error:
+            await context.abort(*refusal_of(error))
 
     def end(self) -> None:
         """End all of them, and let no more in."""

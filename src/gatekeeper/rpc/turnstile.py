@@ -12,20 +12,30 @@ from typing import Any
 import grpc
 
 from gatekeeper.domain import errors
+from gatekeeper.metrics import Metrics
 
 from .authentication import Authentication
 from .boundary import Context, refusal_of
 from .call_rates import CallRates
 
+RATE_LIMITED = "RATE_LIMITED"
+
 
 class Turnstile(grpc.GenericRpcHandler):
     """Handlers, for all but bearers of tokens that are above their rate. Whoever is let through is counted later."""
 
-    def __init__(self, handlers: grpc.GenericRpcHandler, authentication: Authentication, rates: CallRates) -> None:
-        """Stand before `handlers`."""
+    def __init__(
+        self,
+        handlers: grpc.GenericRpcHandler,
+        authentication: Authentication,
+        rates: CallRates,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """Stand before `handlers`. Whoever is turned away is counted, but not logged: it would fill the log."""
         self._handlers = handlers
         self._authentication = authentication
         self._rates = rates
+        self._metrics = metrics
         refusal = refusal_of(errors.RateLimited(rate=rates.rate))
 
         async def turn_away(_request: object, context: Context) -> None:
@@ -38,5 +48,7 @@ class Turnstile(grpc.GenericRpcHandler):
         """Return what handles a call."""
         caller = self._authentication.known_bearer(handler_call_details.invocation_metadata)
         if caller is not None and self._rates.is_used_up(caller.caller_id, time.monotonic()):
+            if self._metrics is not None:
+                self._metrics.refused(RATE_LIMITED)
             return self._away
         return self._handlers.service(handler_call_details)

@@ -31,7 +31,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from gatekeeper.domain.audit import AuditKey, AuditSource, Content, link
+from gatekeeper.domain.audit import AuditKey, AuditSource, link
 from gatekeeper.storage import audit_chain as storage
 from gatekeeper.storage.audit_chain import Ends, Head, Unchained
 from gatekeeper.storage.connections import Connection, Pool, is_lost, wrap_errors
@@ -58,21 +58,21 @@ SUSPECT = {SealState.FOREIGN: "audit.sealed_with_another_key", SealState.KEYLESS
 REFUSED = frozenset({SealState.WRONG, SealState.MISSING})
 IDS_TOLD = 10
 
-# What is told of denials once they are chained, each with what its seal covers.
-OnDenials = Callable[[Sequence[Content]], Awaitable[None]]
+# What is told of rows once they are chained.
+OnChained = Callable[[Sequence[Unchained]], Awaitable[None]]
 
 
-async def chain(pool: Pool, key: AuditKey, on_denials: OnDenials) -> int:
+async def chain(pool: Pool, key: AuditKey, on_chained: OnChained) -> int:
     """Append links for the rows that wait, as many as one pass may; return how many it were.
 
-    `on_denials` is told of the denials among them, by the process that chained them. Raises `DatabaseUnavailable`.
+    `on_chained` is told of them by the process that chained them. Raises `DatabaseUnavailable`.
     """
-    return await AuditChain(pool, key, on_denials).extend()
+    return await AuditChain(pool, key, on_chained).extend()
 
 
-async def chain_forever(pool: Pool, key: AuditKey, on_denials: OnDenials, interval_s: float) -> None:
+async def chain_forever(pool: Pool, key: AuditKey, on_chained: OnChained, interval_s: float) -> None:
     """Chain at every interval, and at once again while there is more than one pass appends."""
-    chains = AuditChain(pool, key, on_denials)
+    chains = AuditChain(pool, key, on_chained)
 
     def pause_s(appended: int) -> float:
         return max(interval_s, chains.finding_s / FINDING_SHARE) if appended < ROWS_MAX else 0
@@ -86,12 +86,12 @@ class AuditChain:
     `finding_s` is how long the last pass looked for rows.
     """
 
-    def __init__(self, pool: Pool, key: AuditKey, on_denials: OnDenials) -> None:
+    def __init__(self, pool: Pool, key: AuditKey, on_chained: OnChained) -> None:
         """Chain by this pool, one connection at a time."""
         self.finding_s = 0.0
         self._pool = pool
         self._seals = Seals(key)
-        self._on_denials = on_denials
+        self._on_chained = on_chained
         # The last row that was looked at, where some were refused: they are told once, and not looked at again.
         self._refused: dict[tuple[str, AuditSource], int] = {}
 
@@ -150,8 +150,8 @@ class AuditChain:
             if chained:
                 await storage.append(connection, organization, head, _links(head, chained))
         self._tell(organization, found)
-        if denials := [row.content for row in chained if row.source is AuditSource.DENIAL]:
-            await self._on_denials(denials)
+        if chained:
+            await self._on_chained(chained)
         return len(chained)
 
     async def _read(

@@ -33,6 +33,7 @@ from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Connection
 from gatekeeper.storage.verification import DIFFERENCES_MAX
 
 from .audit_seals import Seals, SealState
+from .pace import paced
 
 # What verification tells while it runs: what it is at, how many links are done, and how many there are.
 Progress = Callable[[str, int, int], None]
@@ -78,10 +79,12 @@ async def verify_trail(
     organization: str | None = None,
     kept: Sequence[ChainHead] = (),
     progress: Progress | None = None,
+    share: float = 1,
 ) -> AuditVerification:
     """Verify all chains, or that of one organization, in one snapshot of the database and without a lock.
 
-    `kept` are heads from elsewhere, which must be in the chains, and vouch for what was sealed without a key.
+    `kept` are heads from elsewhere, which must be in the chains, and vouch for what was sealed without a key; `share`
+    is the part of the event loop's time that this may take.
     Raises `SchemaError`, `OrganizationNotFound`, or psycopg.Error where the database is away.
     """
     async with await psycopg.AsyncConnection.connect(
@@ -90,11 +93,17 @@ async def verify_trail(
         await schema.require_current(connection)
         async with connection.transaction():
             await connection.execute(storage.BEGIN)
-            return await _verify(connection, Seals(key), organization, kept, progress or _silent)
+            return await _verify(connection, Seals(key), organization, kept, progress or (lambda *_: None), share=share)
 
 
 async def _verify(
-    connection: Connection, seals: Seals, organization: str | None, kept: Sequence[ChainHead], progress: Progress
+    connection: Connection,
+    seals: Seals,
+    organization: str | None,
+    kept: Sequence[ChainHead],
+    progress: Progress,
+    *,
+    share: float,
 ) -> AuditVerification:
     checked_at = await database_now(connection)
     due_before = (checked_at - PENDING_MAX).astimezone(UTC).isoformat(timespec="microseconds")
@@ -110,7 +119,7 @@ async def _verify(
         there = await storage.read_links_at(connection, name, [head.sequence for head in own])
         vouched = max((head.sequence for head in own if (head.sequence, head.link) in there), default=0)
         chain = _Chain(name, seals, own, vouched, due_before)
-        async for entry in storage.read_links(connection, name):
+        async for entry in paced(storage.read_links(connection, name), share):
             chain.take(entry)
             done += 1
             if done % PROGRESS_STEP == 0:
@@ -144,10 +153,6 @@ async def _find_unchained(connection: Connection, chain: _Chain) -> None:
     for source in AuditSource:
         async for entry in storage.read_unchained(connection, chain.organization, source):
             chain.take_unchained(source, entry)
-
-
-def _silent(_name: str, _done: int, _steps: int) -> None:
-    pass
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from gatekeeper.domain.access import Actor
 from gatekeeper.domain.audit import AuditAction, AuditEvent, AuditKey
 from gatekeeper.domain.budget import ORGANIZATION, Budget, Scope
 from gatekeeper.domain.commands import Command, Reserve
+from gatekeeper.domain.grants import GrantLimits
 from gatekeeper.domain.ledger import Ledger
 from gatekeeper.domain.money import plain
 from gatekeeper.domain.open_holds import EVERYBODY, HoldLimits, OpenHolds
@@ -28,6 +29,7 @@ from gatekeeper.storage import books as storage
 from gatekeeper.storage.connections import Connection, wrap_errors
 from gatekeeper.storage.override_rows import read_needed
 
+from .overrides import request_for_denials
 from .prices import Prices
 
 
@@ -64,6 +66,7 @@ class Rules:
     auto_provision: bool
     prices: Prices
     holds: HoldLimits
+    grants: GrantLimits
     audit_key: AuditKey
 
 
@@ -105,6 +108,7 @@ async def settle(
     results = [_apply(ledger, call, clock) for call in calls]
     ledger.tell()
     await _look_up(connection, organization, ledger, results)
+    await request_for_denials(connection, books.organization, ledger.changes.denials, rules.grants, rules.audit_key)
     if opened and not any(map(_is_kept, calls, results)):
         await connection.execute("ROLLBACK")
         return results, current

@@ -28,10 +28,11 @@ STATUS_MAX = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """An organization's budgets in one period each."""
+    """An organization's budgets in one period each, and whether those that were asked for now block or are frozen."""
 
     organization: Organization
     can_execute: bool
+    frozen: bool
     balances: Sequence[Balance]
 
 
@@ -83,9 +84,11 @@ class Budgets:
                     standings = await storage.list_budgets(
                         connection, organization, periods=periods, scopes=asked, limit=STATUS_MAX
                     )
+        asked_now = [_current(standing, current) for standing in deciding]
         return Status(
             organization=found,
-            can_execute=not any(_current(standing, current).blocks() for standing in deciding),
+            can_execute=not any(balance.blocks() for balance in asked_now),
+            frozen=any(balance.frozen for balance in asked_now),
             balances=[balance for standing in standings if (balance := _in_period(standing, current, period))],
         )
 

@@ -16,6 +16,7 @@ from gatekeeper.domain.verification import Difference
 from gatekeeper.storage import schema
 from gatekeeper.storage import verification as storage
 from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Connection
+from gatekeeper.storage.override_checks import OVERRIDE_CHECKS
 from gatekeeper.storage.verification_checks import CHECKS
 
 __all__ = ["Difference", "Progress", "Verification", "verify_books"]
@@ -46,11 +47,12 @@ class Verification:
 
 
 async def verify_books(
-    database_url: str, *, organization: str | None = None, progress: Progress | None = None
+    database_url: str, *, organization: str | None = None, progress: Progress | None = None, gently: bool = False
 ) -> Verification:
     """Verify all books, or those of one organization, in one snapshot of the database and without a lock.
 
-    While it runs, PostgreSQL keeps old versions of all rows: on a busy ledger a long verification costs disk.
+    While it runs, PostgreSQL keeps old versions of all rows: on a busy ledger a long verification costs disk. `gently`
+    takes longer, with less memory.
 
     Raises `SchemaError`, `OrganizationNotFound`, or psycopg.Error where the database is away.
     """
@@ -60,18 +62,21 @@ async def verify_books(
         await schema.require_current(connection)
         async with connection.transaction():
             await connection.execute(storage.BEGIN)
+            if gently:
+                await connection.execute(storage.GENTLY)
             return await _verify(connection, organization, progress or _silent)
 
 
 async def _verify(connection: Connection, organization: str | None, progress: Progress) -> Verification:
-    steps = len(CHECKS) + 1
+    checks = (*CHECKS, *OVERRIDE_CHECKS)
+    steps = len(checks) + 1
     progress(COUNTING, 0, steps)
     books = await storage.list_books(connection, organization)
     counts = await storage.count(connection, organization)
     known = [(name, *parts) for name, time_zone in books.time_zones for parts in _current(time_zone, books.checked_at)]
     found = _without_calendar(books.time_zones, known)
     complete = True
-    for done, check in enumerate(CHECKS, 1):
+    for done, check in enumerate(checks, 1):
         progress(check.name, done, steps)
         differences = await storage.find(connection, check, organization, known)
         complete = complete and len(differences) <= storage.DIFFERENCES_MAX

@@ -45,6 +45,9 @@ SET LOCAL jit = off;
 SET LOCAL work_mem = '{WORK_MEM}'
 """
 
+# For a verification that nobody waits for: it takes longer, and leaves memory and processors to the others.
+GENTLY = "SET LOCAL work_mem = '16MB'; SET LOCAL max_parallel_workers_per_gather = 0"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:

@@ -18,12 +18,23 @@ MINE = "(%(organization)s::text IS NULL OR t.organization = %(organization)s)"
 NO_KEY = "NULL::text, NULL::text, NULL::text, NULL::text"
 KEY = "organization, scope_kind, scope_id, budget_window, period"
 
-# Every table that names organizations.
-TABLES: Sequence[str] = ("budgets", "balances", "reservations", "executions", "excesses", "denials", "open_holds")
+# Every table that names organizations. An alert without one is about the installation.
+TABLES: Sequence[str] = (
+    "budgets",
+    "balances",
+    "reservations",
+    "executions",
+    "excesses",
+    "denials",
+    "open_holds",
+    "overrides",
+    "alerts",
+    "alert_deliveries",
+)
 
 UNKNOWN_ORGANIZATIONS = " UNION ALL ".join(
     f"SELECT 'rows in {table} of an organization that does not exist', organization, {NO_KEY}, '',"
-    f" 0.0, count(*)::numeric FROM {table} t WHERE {MINE}"
+    f" 0.0, count(*)::numeric FROM {table} t WHERE {MINE} AND (organization <> '' OR '{table}' NOT LIKE 'alert%%')"
     " AND NOT EXISTS (SELECT FROM organizations o WHERE o.organization = t.organization) GROUP BY organization"
     for table in TABLES
 )
@@ -36,8 +47,8 @@ WHERE {MINE} AND price_version <> '' AND NOT EXISTS (
 """
 
 WITHIN_CAP = f"""
-SELECT 'spent and reserved above cap and excess', {KEY}, '', cap + excess, spent + reserved
-FROM balances t WHERE {MINE} AND enforcement = 'ENFORCE' AND spent + reserved > cap + excess
+SELECT 'spent and reserved above cap, excess and overridden', {KEY}, '', cap + excess + overridden, spent + reserved
+FROM balances t WHERE {MINE} AND enforcement = 'ENFORCE' AND spent + reserved > cap + excess + overridden
 """
 
 # A balance stands under the cap and the enforcement of its budget as long as its period lasts.

@@ -1,0 +1,71 @@
+"""On which channels are alerts told? Always in the log file, and as the settings say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from gatekeeper.domain.alert_deliveries import Notice
+
+from .failures import ChannelUnusable
+from .log_file import LogFile
+
+# What libraries log quotes addresses, with what is secret in them.
+LOQUACIOUS = ("apprise", "httpcore", "httpx", "requests", "urllib3")
+
+
+class Channel(Protocol):
+    """A way to tell people. `name` is shown; `at_once` is how many alerts it takes at a time."""
+
+    @property
+    def name(self) -> str:
+        """What it is called, without an address or a secret."""
+
+    @property
+    def at_once(self) -> int:
+        """How many alerts it takes at a time."""
+
+    async def deliver(self, notice: Notice) -> None:
+        """Tell of an alert; whatever is raised is a failure. May be cancelled at any time."""
+
+
+def channels_of(
+    *, logs_dir: Path, webhook_url: str | None, webhook_secret_file: Path | None, apprise_file: Path | None
+) -> Sequence[Channel]:
+    """Return the channels of these settings. Raises `ChannelUnusable`, which names the setting and holds no secret."""
+    channels: list[Channel] = [LogFile(logs_dir)]
+    if webhook_url is not None:
+        channels.append(_webhook(webhook_url, webhook_secret_file))
+    if apprise_file is not None:
+        channels += _apprise(apprise_file)
+    return channels
+
+
+def _webhook(url: str, secret_file: Path | None) -> Channel:
+    _silence()
+    from . import webhook
+
+    if secret_file is None:
+        problem = f"it needs {webhook.SECRET_SETTING}, so that its receiver knows who sends"
+        raise ChannelUnusable(setting=webhook.URL_SETTING, problem=problem)
+    return webhook.Webhook(url, webhook.read_secrets(secret_file))
+
+
+def _apprise(path: Path) -> Sequence[Channel]:
+    _silence()
+    try:
+        from . import apprise
+    except ImportError as error:
+        problem = "it needs Apprise: pip install 'budget-gatekeeper[notify]'"
+        raise ChannelUnusable(setting="GATEKEEPER_ALERT_APPRISE_FILE", problem=problem) from error
+    return apprise.read_channels(path)
+
+
+def _silence() -> None:
+    """Let nothing that these libraries log reach standard error, at any level."""
+    for name in LOQUACIOUS:
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.addHandler(logging.NullHandler())

@@ -1,0 +1,90 @@
+"""What stands between the wire and a servicer that answers with a stream? What does for others, and all along."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import CancelledError
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+
+from gatekeeper.domain import errors
+from gatekeeper.domain.access import Caller
+
+from .authentication import Authentication
+from .boundary import Boundary, CallInfo, Context, Unreadable, admitting, refuse
+from .shares import party
+from .streams import Streams
+from .witness import Witness
+
+# Streams of one party: a screen each for everybody in a large office, and a quarter of what a server takes by default.
+PARTY_STREAMS_MAX = 256
+# How long a message may wait to be read: whoever is gone, or reads nothing any more, must not keep a place.
+UNREAD_MAX_S = 30
+# Where nobody can say whether a caller may go on, it is asked again so often.
+CONFIRM_INTERVAL_S = 0.5
+
+Request = TypeVar("Request", bound=Message)
+
+
+def guarded_stream(
+    method: Callable[[Request, CallInfo], AsyncGenerator[bytes | None]],
+    descriptor: MethodDescriptor,
+    boundary: Boundary,
+    streams: Streams,
+) -> Callable[[Request | Unreadable, Context], Awaitable[None]]:
+    """Return `method` as the gRPC handler of the server-streaming RPC that `descriptor` describes.
+
+    It yields serialized messages, and None every two seconds at least while it has none: each time it is looked
+    whether its caller may still hear them.
+    """
+    rpc = descriptor.name
+    admitted = admitting(descriptor, boundary)
+    authentication = boundary.authentication
+    witness = Witness(descriptor, boundary.witnesses)
+
+    async def handler(request: Any, context: Context) -> None:
+        observed = witness.begin(context)
+        try:
+            info = await admitted(request, observed)
+            caller = info.actor.caller
+            async with (
+                streams.place(party(rpc, caller, request.organization)),
+                aclosing(method(request, info)) as messages,
+            ):
+                async for message in messages:
+                    await _confirm(authentication, context, caller)
+                    if message is not None:
+                        await _write(context, message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller hears of it
+            await refuse(witness, observed, request, error)
+        except CancelledError:
+            witness.abandoned(observed, request)
+            raise
+        witness.answered(observed, request, None)
+
+    return handler
+
+
+async def _confirm(authentication: Authentication, context: Context, caller: Caller) -> None:
+    """Wait until it is known that a caller is still who it was; raise if it is not."""
+    while True:
+        try:
+            if await authentication.caller(context) != caller:
+                # An identity that was taken from one and given to another.
+                raise errors.TokenRevoked
+        except (errors.DatabaseUnavailable, errors.QueueFull):
+            await asyncio.sleep(CONFIRM_INTERVAL_S)
+        else:
+            return
+
+
+async def _write(context: Context, message: bytes) -> None:
+    try:
+        async with asyncio.timeout(UNREAD_MAX_S):
+            await context.write(message)
+    except TimeoutError:
+        raise errors.StreamUnread(seconds=str(UNREAD_MAX_S)) from None

@@ -1,0 +1,264 @@
+"""How does everybody who watches an organization see at once what has changed, for one read of it?
+
+Whoever commits a change tells `Changes`. Four times a second at most, those who watch are told in this process, and by
+one notification those in the others. What is watched is read once for all who watch it, and each of them gets what has
+changed since what it was last sent: one that reads slowly skips what was between, and nothing waits for it. What no
+notification told of is found within seconds, by reading anew: overrides that end, periods that begin, and changes of a
+process that ended before it could tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+
+import structlog
+
+from gatekeeper.domain.errors import DatabaseUnavailable, GatekeeperError
+from gatekeeper.storage import notifications
+from gatekeeper.storage.connections import Pool, open_pool, wrap_errors
+
+from .changes import EVERY, Changes
+from .views import Versions, View
+
+log = structlog.get_logger(__name__)
+
+# Between two notifications, and between two reads of an organization: what a person can follow.
+INTERVAL_S = 0.25
+# What is watched is read anew so often at least.
+REFRESH_S = 5.0
+# Who watches is looked after so often, whether or not there is something new.
+BEAT_S = 2.0
+# A read that takes long, since it is large or the server has much to do, is made less often: a fifth of the time.
+PAUSE_TIMES = 4
+# But as often as this, and again so long after one that failed.
+PAUSE_MAX_S = 1.0
+# How long a read may take before who asked for it is told that the database is away.
+READ_MAX_S = 5.0
+# Reads under way at a time: half of the pool's connections, by default, are left to everybody else.
+READS_MAX = 2
+
+Read = Callable[[str], Awaitable[View]]
+Write = Callable[[View], bytes]
+
+
+class Watches:
+    """What is watched in this process, by organization."""
+
+    def __init__(
+        self, *, changes: Changes, own: Pool, database_url: str, read: Read, write: Write, origin: str
+    ) -> None:
+        """Hear of `changes`, read what is watched, and write messages of it.
+
+        Other processes are told by `own` and listened to at `database_url`; `origin` names this one to them.
+        """
+        # Whether changes in other processes are heard of at once.
+        self.is_listening = False
+        self._changes = changes
+        self._own = own
+        self._database_url = database_url
+        self._read = read
+        self._write = write
+        self._origin = origin
+        self._boards: dict[str, Board] = {}
+        self._places = asyncio.Semaphore(READS_MAX)
+        self._watched = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Return how many organizations are watched."""
+        return len(self._boards)
+
+    async def messages(self, organization: str) -> AsyncGenerator[bytes | None]:
+        """Yield a message with a snapshot of now, then one for what has changed, four a second at most.
+
+        None comes every BEAT_S while nothing changes. Raises `OrganizationNotFound` or `DatabaseUnavailable` instead
+        of the first; an outage later on is waited for.
+        """
+        board = self._join(organization)
+        try:
+            await board.ask()
+            version = 0
+            while True:
+                if board.version == version:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(BEAT_S):
+                            await board.changed.wait()
+                message = board.message(version) if board.version > version else None
+                version = board.version
+                yield message
+        finally:
+            self._leave(board)
+
+    async def tell_forever(self) -> None:
+        """Tell of changes, here and in other processes, without an end."""
+        while True:
+            await self._changes.wait()
+            names = self._changes.drain()
+            self._mark(names)
+            try:
+                with wrap_errors():
+                    async with self._own.connection() as connection:
+                        await notifications.notify(connection, payloads(self._origin, sorted(names)))
+            except DatabaseUnavailable as error:
+                log.warning("watch.notify_failed", reason=str(error))
+            await asyncio.sleep(INTERVAL_S)
+
+    async def listen(self) -> None:
+        """Hear of changes in other processes, once somebody watches, until the connection ends.
+
+        Raises `DatabaseUnavailable`. What was missed meanwhile is read at the next beginning.
+        """
+        await self._watched.wait()
+        with wrap_errors():
+            async with (
+                open_pool(self._database_url, name="listen", size_max=1, hot=False) as pool,
+                pool.connection() as connection,
+            ):
+                await notifications.listen(connection)
+                self.is_listening = True
+                self._mark([EVERY])
+                try:
+                    async for payload in notifications.payloads(connection):
+                        self._mark(names_in(payload, self._origin))
+                finally:
+                    self.is_listening = False
+
+    def _mark(self, names: Iterable[str]) -> None:
+        """Have organizations read anew that are watched."""
+        for name in names:
+            for board in self._boards.values() if name == EVERY else filter(None, [self._boards.get(name)]):
+                board.mark()
+
+    def _join(self, organization: str) -> Board:
+        self._watched.set()
+        board = self._boards.get(organization)
+        if board is None:
+            board = self._boards[organization] = Board(organization, self._read, self._write, self._places)
+        board.watchers += 1
+        return board
+
+    def _leave(self, board: Board) -> None:
+        board.watchers -= 1
+        if not board.watchers:
+            del self._boards[board.organization]
+            board.close()
+
+
+class Board:
+    """What those who watch one organization are shown, and the task that reads it for all of them."""
+
+    def __init__(self, organization: str, read: Read, write: Write, places: asyncio.Semaphore) -> None:
+        """Begin to read, while there is a place."""
+        self.organization = organization
+        self.watchers = 0
+        self.changed = asyncio.Event()
+        self._read = read
+        self._write = write
+        self._places = places
+        self._versions = Versions()
+        self._messages: dict[int, bytes] = {}
+        self._asking: list[asyncio.Future[None]] = []
+        self._marked = asyncio.Event()
+        self._following = asyncio.create_task(self._follow())
+
+    @property
+    def version(self) -> int:
+        """The version of what is shown; 0 for nothing yet."""
+        return self._versions.version
+
+    def message(self, version: int) -> bytes:
+        """Return what is new to those who have seen a version, written once for all of them."""
+        message = self._messages.get(version)
+        if message is None:
+            message = self._messages[version] = self._write(self._versions.since(version))
+        return message
+
+    def mark(self) -> None:
+        """Have it read soon."""
+        self._marked.set()
+
+    async def ask(self) -> None:
+        """Wait for a read that begins after now. Raises what it raises, or `DatabaseUnavailable` where it hangs."""
+        asked = asyncio.get_running_loop().create_future()
+        self._asking.append(asked)
+        self.mark()
+        try:
+            async with asyncio.timeout(READ_MAX_S):
+                await asked
+        except TimeoutError:
+            raise DatabaseUnavailable from None
+
+    def close(self) -> None:
+        """Read no more."""
+        self._following.cancel()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(await self._look())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REFRESH_S):
+                    await self._marked.wait()
+
+    async def _look(self) -> float:
+        """Read once, tell those who asked for it, and return for how long not to read again."""
+        began_s = time.monotonic()
+        async with self._places:
+            asking, self._asking = self._asking, []
+            self._marked.clear()
+            try:
+                async with asyncio.timeout(READ_MAX_S):
+                    view = await self._read(self.organization)
+            except Exception as error:  # noqa: BLE001 - whoever asked must hear of it, and it is tried again
+                _answer(asking, self._known(error))
+                self.mark()
+                return PAUSE_MAX_S
+        self._show(view)
+        _answer(asking, None)
+        took_s = time.monotonic() - began_s
+        return min(max(INTERVAL_S, PAUSE_TIMES * took_s), PAUSE_MAX_S)
+
+    def _known(self, error: Exception) -> Exception:
+        if isinstance(error, TimeoutError):
+            return DatabaseUnavailable()
+        if not isinstance(error, GatekeeperError):
+            log.error("watch.read_failed", organization=self.organization, exc_info=error)
+        return error
+
+    def _show(self, view: View) -> None:
+        self._messages.clear()
+        if self._versions.take(view):
+            self.changed.set()
+            self.changed = asyncio.Event()
+
+
+def _answer(asking: Iterable[asyncio.Future[None]], error: Exception | None) -> None:
+    """Tell those who asked, unless they wait no more."""
+    for asked in asking:
+        if asked.done():
+            continue
+        if error is None:
+            asked.set_result(None)
+        else:
+            asked.set_exception(error)
+
+
+def payloads(origin: str, names: Sequence[str]) -> list[str]:
+    """Write notifications that name all of these, each small enough."""
+    payload = json.dumps({"from": origin, "organizations": names}, ensure_ascii=False, separators=(",", ":"))
+    if len(payload.encode()) <= notifications.PAYLOAD_BYTES_MAX:
+        return [payload]
+    middle = len(names) // 2
+    return [*payloads(origin, names[:middle]), *payloads(origin, names[middle:])]
+
+
+def names_in(payload: str, origin: str) -> Sequence[str]:
+    """Read whom a notification names: nobody if it is our own, `EVERY` if it is of a kind that we do not know."""
+    try:
+        told = json.loads(payload)
+        names = [str(name) for name in told["organizations"]]
+        return [] if told["from"] == origin else names
+    except (ValueError, TypeError, LookupError):
+        return [EVERY]

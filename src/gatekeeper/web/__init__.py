@@ -1,0 +1,1 @@
+"""What does the server show over HTTP? Metrics for Prometheus, and whether it is alive and ready."""

@@ -1,0 +1,89 @@
+"""What has an override paid for in one reservation?"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.domain.budget import ORGANIZATION, Scope, ScopeKind
+from gatekeeper.domain.override_use import OverrideUse
+from gatekeeper.domain.overrides import beyond
+from gatekeeper.domain.periods import Window
+
+CAMPAIGN = Scope(ScopeKind.CAMPAIGN, "spring")
+OWN_MONTH, CAMPAIGN_MONTH, CAMPAIGN_DAY = (
+    (ORGANIZATION, Window.MONTH),
+    (CAMPAIGN, Window.MONTH),
+    (CAMPAIGN, Window.DAY),
+)
+# A hold of 10 that the campaign has room for 4 of, and the organization for 7.
+USE = OverrideUse("o", Decimal(6), {CAMPAIGN_MONTH: Decimal(6), OWN_MONTH: Decimal(3)})
+
+nanos = st.integers(0, 10_000_000_000).map(lambda count: Decimal(count).scaleb(-9))
+shortfalls = st.dictionaries(st.sampled_from([OWN_MONTH, CAMPAIGN_MONTH, CAMPAIGN_DAY]), nanos.filter(bool), min_size=1)
+
+
+def test_the_largest_part_is_paid() -> None:
+    """Of a hold of 10 that lacks 6 in one budget and 3 in another, the override pays 6."""
+    amount, parts = beyond([(CAMPAIGN_MONTH, Decimal(6)), (OWN_MONTH, Decimal(3))], Decimal(10))
+    assert (amount, parts) == (6, USE.parts)
+
+
+def test_no_more_than_the_hold_is_paid() -> None:
+    """Where a budget stands far above its cap already, the override pays the whole hold and not more."""
+    assert beyond([(OWN_MONTH, Decimal(50))], Decimal(10)) == (10, {OWN_MONTH: 10})
+
+
+def test_a_hold_of_nothing_costs_an_override_nothing() -> None:
+    """A call that holds nothing is past a cap that is overdrawn, and takes none of the override."""
+    assert beyond([(OWN_MONTH, Decimal(50))], Decimal(0)) == (0, {OWN_MONTH: 0})
+
+
+@pytest.mark.parametrize(
+    ("freed", "amount", "parts"),
+    [
+        ("0", "6", {CAMPAIGN_MONTH: "6", OWN_MONTH: "3"}),
+        ("2", "4", {CAMPAIGN_MONTH: "4", OWN_MONTH: "1"}),
+        ("3", "3", {CAMPAIGN_MONTH: "3"}),
+        ("5", "1", {CAMPAIGN_MONTH: "1"}),
+        ("6", "0", {}),
+        ("10", "0", {}),
+    ],
+)
+def test_what_comes_back_comes_off_the_part_beyond_first(freed: str, amount: str, parts: dict[object, str]) -> None:
+    """A commit below its hold, and a release, free what was beyond the caps before anything else."""
+    assert USE.less(Decimal(freed)) == ("o", Decimal(amount), {key: Decimal(part) for key, part in parts.items()})
+
+
+def test_a_commit_above_the_hold_takes_no_more() -> None:
+    """What a commit costs beyond its hold is an overage, and not the override's."""
+    assert USE.less(Decimal(-4)) == USE
+
+
+def test_a_raised_hold_adds_up() -> None:
+    """Raising a hold adds to each part, also of a budget that had room before."""
+    more = USE.more(Decimal(2), {CAMPAIGN_MONTH: Decimal(2), CAMPAIGN_DAY: Decimal(1)})
+    assert more == ("o", 8, {CAMPAIGN_MONTH: 8, OWN_MONTH: 3, CAMPAIGN_DAY: 1})
+    assert USE.parts == {CAMPAIGN_MONTH: 6, OWN_MONTH: 3}
+
+
+def test_a_budget_that_had_room_has_no_part() -> None:
+    """Asked for a budget that the hold fitted in, the part is zero."""
+    assert USE.part(CAMPAIGN, Window.DAY) == 0
+    assert USE.part(CAMPAIGN, Window.MONTH) == 6
+
+
+@given(lacks=shortfalls, amount=nanos, freed=nanos, more=nanos, again=shortfalls)
+def test_parts_never_exceed_what_is_booked(
+    lacks: dict[object, Decimal], amount: Decimal, freed: Decimal, more: Decimal, again: dict[object, Decimal]
+) -> None:
+    """However a hold is raised and settled: no part is negative or above what is booked, nor that above the hold."""
+    use = OverrideUse("o", *beyond([*lacks.items()], amount))  # type: ignore[list-item]
+    raised = use.more(*beyond([*again.items()], more))  # type: ignore[list-item]
+    for held, booked in ((amount, use), (amount + more, raised), (amount + more, raised.less(freed))):
+        assert 0 <= booked.amount <= held
+        assert all(0 <= part <= booked.amount for part in booked.parts.values())
+    assert raised.less(amount + more) == ("o", 0, {})
