@@ -53,6 +53,12 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'PENDING'"),
     )
+    op.create_index(
+        "alert_deliveries_dead_idx",
+        "alert_deliveries",
+        ["organization", "alert_id"],
+        postgresql_where=sa.text("state = 'DEAD'"),
+    )
     op.create_table(
         "alerts",
         sa.Column("organization", sa.Text(), nullable=False),
@@ -72,6 +78,12 @@ def upgrade() -> None:
         sa.Column("reserved", sa.Numeric(precision=28, scale=9), server_default=sa.text("0"), nullable=False),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("dispatched_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "kind IN ('THRESHOLD', 'RESOLVED', 'BURN_RATE', 'RUNAWAY', 'OVERRIDE_REQUESTED', 'VERIFICATION_FAILED',"
+            " 'TEST')",
+            name=op.f("alerts_kind_known"),
+        ),
+        sa.CheckConstraint("basis IN ('', 'SPENT', 'USED')", name=op.f("alerts_basis_known")),
         sa.PrimaryKeyConstraint("organization", "alert_id", name=op.f("alerts_pkey")),
         comment="What is told once: written in the transaction that it tells of. An empty organization: the installation.",
     )

@@ -258,7 +258,7 @@ class Settings(BaseSettings):
         10, gt=0, le=60, description="How long a channel may take for one alert before that counts as failed."
     )
     alert_attempts_max: int = Field(
-        12,
+        16,
         ge=1,
         le=100,
         description="Attempts at one alert and channel, some six hours, before it is given up as dead.",

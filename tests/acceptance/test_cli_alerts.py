@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +137,10 @@ def test_books_that_do_not_add_up(database_url: str, at: dict[str, str]) -> None
     """What the verification found in the last 48 hours fails a `check` of whoever may see it; older is history."""
     add = "INSERT INTO alerts (organization, kind, subject, message, occurred_at) VALUES ('', %s, %s, %s, now() - %s)"
     with psycopg.connect(database_url) as connection:
-        connection.execute(add, ("VERIFICATION_FAILED", "1", "Two balances differ.", "49 hours"))
+        connection.execute(add, ("VERIFICATION_FAILED", "1", "Two balances differ.", timedelta(hours=49)))
         connection.commit()
         assert run("check", **at).code == 0
-        connection.execute(add, ("VERIFICATION_FAILED", "2", "One balance differs.", "47 hours"))
+        connection.execute(add, ("VERIFICATION_FAILED", "2", "One balance differs.", timedelta(hours=47)))
     done = run("check", **at)
     assert (done.code, done.err, done.out.count("\n")) == (1, "", 1)
     assert done.out.endswith(" UTC: One balance differs.\n")

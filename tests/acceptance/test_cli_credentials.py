@@ -79,7 +79,8 @@ def test_every_command_that_calls_takes_a_token_file(at: dict[str, str], operato
     calls = tmp_path / "calls.csv"
     calls.write_text(REPLAYED)
     elsewhere = at | {"XDG_DATA_HOME": "/nonexistent"}
-    for command in (("status",), ("check",), ("cap", "5"), ("audit",), ("replay", str(calls), "--no-wait")):
+    listing = (("audit",), ("override", "list"), ("alerts", "list"))
+    for command in (("status",), ("check",), ("cap", "5"), *listing, ("replay", str(calls), "--no-wait")):
         assert run(*command, "--token-file", str(operator_file), **elsewhere).code == 0
         assert "No token came with the call." in failed(run(*command, **elsewhere))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +23,15 @@ from gatekeeper_client.credentials import TLS_VARIABLES
 from tests.conftest import Server, ServerFactory
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/audit.md", "docs/budgets.md", "docs/callers.md", "docs/operate.md")
+PAGES = (
+    "README.md",
+    "docs/alerts.md",
+    "docs/audit.md",
+    "docs/budgets.md",
+    "docs/callers.md",
+    "docs/operate.md",
+    "docs/overrides.md",
+)
 BIN = Path(sys.executable).parent
 DEFAULT_TARGET = "127.0.0.1:50051"
 # What is tried elsewhere: starting servers (every test does), and make targets (CI calls them).
@@ -56,6 +68,23 @@ class Reader:
             timeout=60,
             check=False,
         )
+
+    @contextmanager
+    def programs(self, program: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+        """Run a program of a page meanwhile; it ends with the block."""
+        (self.folder / "program.py").write_text(program.replace(DEFAULT_TARGET, self.server.address))
+        with subprocess.Popen(
+            [sys.executable, "program.py"],
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=self.folder,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 @pytest.fixture
@@ -132,6 +161,49 @@ def test_the_certificates_of_the_page_work(reader: Reader, start_server: ServerF
     (call,) = commands("docs/callers.md", "tls")
     finished = reader.runs(call.replace("localhost:50051", server.address.replace("127.0.0.1", "localhost")))
     assert finished.stdout.startswith("Yes: "), finished
+
+
+def test_whoever_pauses_and_asks_goes_on(reader: Reader) -> None:
+    """The program of the page waits until an admin has approved what it asked for."""
+    operator = {"GATEKEEPER_TOKEN_FILE": str(reader.folder / ".local/share/gatekeeper/operator.token")}
+    (program,) = blocks("docs/overrides.md", "python")
+    assert reader.runs("gatekeeper cap 0 --organization acme --campaign summer").returncode == 0
+    with reader.programs(program, **operator) as asking:
+        waiting = "gatekeeper override list --organization acme --state pending --json"
+        while not (found := json.loads(reader.runs(waiting).stdout)["overrides"]):
+            assert asking.poll() is None
+        (override_id,) = (each["override_id"] for each in found)
+        approved = reader.runs(f"gatekeeper override approve {override_id} --organization acme --reason yes")
+        assert approved.returncode == 0, approved
+        assert asking.communicate(timeout=30)[0] == f"admitted by {override_id}\n"
+    assert (
+        json.loads(reader.runs("gatekeeper override list --organization acme --json").stdout)["overrides"][0]["spent"]
+        == "2.40"
+    )
+
+
+def test_the_receiver_of_the_page_works(reader: Reader, start_server: ServerFactory, database_url: str) -> None:
+    """It takes what a server posts that has the page's secret, and prints it."""
+    for command in commands("docs/alerts.md"):
+        assert "webhook.secret" not in command or reader.runs(command).returncode == 0
+    (program,) = blocks("docs/alerts.md", "python")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # A server without the webhook might be the one that hands out the alert.
+    assert reader.server.stop() == 0
+    with reader.programs(program.replace("8090", str(port))) as receiver:
+        server = start_server(
+            database_url=database_url,
+            GATEKEEPER_INSECURE="0",
+            GATEKEEPER_ALERT_WEBHOOK_URL=f"http://127.0.0.1:{port}/",
+            GATEKEEPER_ALERT_WEBHOOK_SECRET_FILE=str(reader.folder / "webhook.secret"),
+            GATEKEEPER_ALERT_RETRY_S="0.2",
+        )
+        place = f"gatekeeper alerts test --organization first --target {server.address}"
+        assert reader.runs(place).stdout.startswith("log delivered\nwebhook "), place
+        assert receiver.stdout is not None
+        assert receiver.stdout.readline().startswith("TEST ")
 
 
 def test_the_table_of_roles_is_the_code() -> None:

@@ -74,7 +74,9 @@ def change(rng: Random, message: Message) -> None:
     elif field.message_type is not None and field.message_type.GetOptions().map_entry:
         part.update({_text(rng): _text(rng) for _ in range(rng.randint(0, 34))})
     elif field.message_type is not None and field.is_repeated:
-        part.add(kind=VALUES[FieldDescriptor.TYPE_ENUM](rng), id=_text(rng))
+        entry = part.add()
+        for inner in entry.DESCRIPTOR.fields:
+            setattr(entry, inner.name, VALUES[inner.type](rng))
     elif field.message_type is not None:
         part.SetInParent()
     elif field.is_repeated:

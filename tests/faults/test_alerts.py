@@ -52,8 +52,6 @@ SETTINGS = {
     "GATEKEEPER_ALERT_TIMEOUT_S": "0.5",
     "GATEKEEPER_ALERT_RETRY_S": "0.05",
     "GATEKEEPER_ALERT_ATTEMPTS_MAX": "100",
-    # Nothing else tells anything.
-    "GATEKEEPER_BURN_RATE_INTERVAL_S": "3600",
     "GATEKEEPER_VERIFY_INTERVAL_S": "0",
 }
 
@@ -140,8 +138,8 @@ async def _cross_twice(scale: Scale, cluster: Cluster, seed: int) -> None:
         assert _alerts(url, "THRESHOLD") == sorted(2 * CROSSINGS)
         assert _alerts(url, "RESOLVED") == CROSSINGS
         assert crossing.spending.callers.retries, "no kill was felt"
-        listed = [alert.alert_id async for alert in clients[0].list_alerts(ORGANIZATION, page_size=10)]
-        assert sorted(listed) == sorted(alert_id for (alert_id,) in rows(url, ALERT_IDS))
+        listed = [alert.alert_id async for alert in clients[0].list_alerts(ORGANIZATION, kind="THRESHOLD", page_size=5)]
+        assert len(listed) == len({*listed}) == 2 * len(CROSSINGS)
 
 
 async def _until_delivered(url: str) -> None:

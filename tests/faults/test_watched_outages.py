@@ -7,18 +7,15 @@ own verification.
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 import grpc
-import httpx
 import psycopg
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper_client import AsyncHold
@@ -28,6 +25,7 @@ from tests.conftest import ServerFactory
 from tests.integration.alert_receiver import secret_file
 
 from .audit import count, rows
+from .pages import Pages, free_address, pages_at
 from .receiver import Receiver, receiver_of
 from .test_outages import HANGS_S, RETURN_S, SERVING, SETTINGS, Line, come_back, go_away, line_to
 
@@ -85,25 +83,7 @@ class Watcher:
             self.seen.append(message)
 
 
-class Pages:
-    """What the server shows over HTTP."""
-
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        """Ask by `http`."""
-        self._http = http
-
-    async def status(self, path: str) -> int:
-        """Return the status of a page."""
-        return (await self._http.get(path)).status_code
-
-    async def metric(self, name: str) -> float | None:
-        """Return the value of a metric without labels; None: it is not there."""
-        text = (await self._http.get("/metrics")).raise_for_status().text
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        return next((sample.value for sample in samples if sample.name == name), None)
-
-
-@pytest.mark.parametrize("how", ["is stopped", "hangs"])
+@pytest.mark.parametrize("how", ["is stopped", pytest.param("hangs", marks=[pytest.mark.slow])])
 def test_an_outage_is_seen_and_survived(
     breakable: EmbeddedPostgres, durable_url: str, start_server: ServerFactory, tmp_path: Path, how: str
 ) -> None:
@@ -198,16 +178,3 @@ async def until(fact: Callable[[], bool]) -> None:
     async with asyncio.timeout(RETURN_S):
         while not await asyncio.to_thread(fact):
             await asyncio.sleep(0.05)
-
-
-@asynccontextmanager
-async def pages_at(address: str) -> AsyncIterator[Pages]:
-    """Yield what a server shows at HOST:PORT."""
-    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=HANGS_S, trust_env=False) as http:
-        yield Pages(http)
-
-
-def free_address() -> str:
-    """Return HOST:PORT that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return f"127.0.0.1:{probe.getsockname()[1]}"

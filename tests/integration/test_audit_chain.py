@@ -9,11 +9,12 @@ from datetime import datetime
 import pytest
 import structlog
 
-from gatekeeper.domain.audit import AuditKey, Content
+from gatekeeper.domain.audit import AuditKey, AuditSource
 from gatekeeper.services import audit_chain
 from gatekeeper.services.audit_chain import AuditChain, chain, chain_forever
 from gatekeeper.services.audit_seals import warn_of_other_key
 from gatekeeper.storage import audit
+from gatekeeper.storage.audit_chain import Unchained
 from gatekeeper.storage.connections import Connection
 from tests.integration.trails import (
     KEY,
@@ -70,17 +71,17 @@ def test_installation_has_a_chain(database_url: str) -> None:
     assert [(head.organization, head.sequence) for head in found.heads] == [("", 1)]
 
 
-def test_denials_are_told_once(database_url: str) -> None:
-    """Whoever chains a denial is told of it, after it is chained, with all that its seal covers."""
-    told: list[Content] = []
+def test_what_is_chained_is_told_once(database_url: str) -> None:
+    """Whoever chains an event or a denial is told of it, after it is chained, with all that its seal covers."""
+    told: list[Unchained] = []
 
-    async def tell(denials: Sequence[Content]) -> None:
+    async def tell(chained: Sequence[Unchained]) -> None:
         async with connected(database_url) as connection:
-            cursor = await connection.execute("SELECT count(*) FROM audit_chain WHERE source = 'DENIAL'")
+            cursor = await connection.execute("SELECT count(*) FROM audit_chain")
             row = await cursor.fetchone()
         assert row is not None
-        assert row[0] >= len(told) + len(denials)
-        told.extend(denials)
+        assert row[0] >= len(told) + len(chained)
+        told.extend(chained)
 
     async def work() -> None:
         async with connected(database_url) as connection, pooled(database_url) as pool:
@@ -91,9 +92,11 @@ def test_denials_are_told_once(database_url: str) -> None:
             assert await chain(pool, KEY, tell) == 0
 
     asyncio.run(work())
-    assert [content["reservation_id"] for content in told] == [f"r-{number}" for number in range(5)]
-    assert told[0]["requested"] == "1.500000000"
-    assert told[0]["organization"] == "acme"
+    changed, *denied = told
+    assert (changed.source, changed.content["subject"]) == (AuditSource.EVENT, event().subject)
+    assert [row.content["reservation_id"] for row in denied] == [f"r-{number}" for number in range(5)]
+    assert denied[0].content["requested"] == "1.500000000"
+    assert denied[0].content["organization"] == "acme"
 
 
 def test_late_commit_with_a_lower_number(database_url: str) -> None:
@@ -186,9 +189,9 @@ def test_many_chainers_while_many_write(database_url: str) -> None:
                     await asyncio.sleep(0.002 * (number % 4))
         done.set()
 
-    async def chain_until(done: list[asyncio.Event], told: list[Content]) -> int:
-        async def tell(denials: Sequence[Content]) -> None:
-            told.extend(denials)
+    async def chain_until(done: list[asyncio.Event], told: list[Unchained]) -> int:
+        async def tell(chained: Sequence[Unchained]) -> None:
+            told.extend(chained)
 
         links = 0
         async with pooled(database_url) as pool:
@@ -200,7 +203,7 @@ def test_many_chainers_while_many_write(database_url: str) -> None:
         async with connected(database_url) as connection:
             await open_organizations(connection, "acme", "busy")
         done = [asyncio.Event() for _ in range(6)]
-        told: list[Content] = []
+        told: list[Unchained] = []
         writers = [write(number, ended) for number, ended in enumerate(done)]
         chainers = [chain_until(done, told) for _ in range(3)]
         links = sum(count or 0 for count in await asyncio.gather(*chainers, *writers))
@@ -210,8 +213,7 @@ def test_many_chainers_while_many_write(database_url: str) -> None:
     (events,), (denials,) = select(
         database_url, "SELECT count(*) FROM audit_events UNION ALL SELECT count(*) FROM denials"
     )
-    assert links == events + denials
-    assert told == denials
+    assert told == links == events + denials
     assert differences(database_url) == []
     assert verified(database_url).pending == 0
 
@@ -399,8 +401,8 @@ def test_chains_for_ever(database_url: str) -> None:
     """It goes on after an outage, and what fails in the listener is no reason to stop."""
     calls: list[int] = []
 
-    async def fail_once(denials: Sequence[Content]) -> None:
-        calls.append(len(denials))
+    async def fail_once(chained: Sequence[Unchained]) -> None:
+        calls.append(len(chained))
         if len(calls) == 1:
             message = "no"
             raise RuntimeError(message)

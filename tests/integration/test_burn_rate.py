@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
@@ -53,7 +54,7 @@ def told(url: str) -> list[tuple[object, ...]]:
         return connection.execute(TOLD).fetchall()
 
 
-def spend(client: Client, amount: str, **call: str) -> None:
+def spend(client: Client, amount: str, **call: Any) -> None:
     hold = client.reserve("acme", amount=amount, **call)
     assert isinstance(hold, Hold)
     hold.commit(amount=amount)
@@ -144,12 +145,13 @@ def test_plan(filled: str, analyzed: bool) -> None:
         if analyzed:
             connection.execute("ANALYZE organizations, budgets, balances, alerts")
         connection.execute(storage.BY_INDEX.encode())
-        row = connection.execute("SELECT (now() AT TIME ZONE %s)::date::text", [zone_at_noon()]).fetchone()
+        row = connection.execute("SELECT max(time_zone), max(period) FROM organizations, balances").fetchone()
         assert row is not None
+        zone, today = row
         parameters = {
-            "time_zones": [zone_at_noon()],
-            "days": [row[0]],
-            "months": [row[0][:7]],
+            "time_zones": [zone],
+            "days": [today],
+            "months": [today[:7]],
             "organization": "o 4",
             "kind": "RUN",
             "id": "r 4",

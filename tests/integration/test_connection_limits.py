@@ -185,6 +185,25 @@ def test_connections_without_calls() -> None:
     run(test())
 
 
+def test_clients_that_are_gone() -> None:
+    """One that does not answer pings is, and its connection is closed; calls of one that does are left alone."""
+
+    async def test() -> None:
+        async with (
+            echoing(Transport(), options=limited(keepalive_s=0.1, keepalive_timeout_s=0.5)) as echo,
+            grpc.aio.insecure_channel(echo.addresses[0]) as channel,
+        ):
+            waiting = asyncio.create_task(call(channel, "Wait"))
+            for _ in range(2):
+                async with connection_to(echo.addresses[0]) as silent:
+                    await silent.goaway()
+            assert not waiting.done()
+            assert await call(channel, "Echo", b"still there") == b"still there"
+            waiting.cancel()
+
+    run(test())
+
+
 def test_connections_have_an_age() -> None:
     """An old one is asked to end, which no call notices: neither one that is under way nor the ones after it."""
 

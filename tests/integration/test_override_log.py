@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from gatekeeper.services.audit_chain import chain
 from gatekeeper.services.execution_logs import OVERRIDES, ExecutionLogs
 from gatekeeper.services.markdown_log import MarkdownLog
 from gatekeeper.storage import audit
-from tests.contract.wire import Wire, until
 from tests.conftest import ServerFactory
+from tests.contract.overriding import opened
+from tests.contract.wire import Wire, until
 from tests.integration.test_blocked_log import HOSTILE, cells_of
 from tests.integration.trails import KEY, connected, denial, deny, event, open_organizations, pooled
 
@@ -77,7 +79,7 @@ def test_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_texts_stay_texts(tmp_path: Path, text: str) -> None:
     """Whatever is in a name, a reason or an amount, the row stays one row of as many cells."""
-    use = USED | {"after": json.dumps(dict.fromkeys(USE, text)), "reason": text, "actor": text}
+    use = {**USED, "after": json.dumps(dict.fromkeys(USE, text)), "reason": text, "actor": text}
     write(tmp_path, use, USED)
     assert [len(row) for row in cells_of(path_of(tmp_path))] == [len(OVERRIDES.columns)] * 2
     assert all(line.isprintable() for line in path_of(tmp_path).read_text().split("\n"))
@@ -105,12 +107,11 @@ def test_a_server_logs_what_an_override_let_through(
     start_server: ServerFactory, database_url: str, tmp_path: Path
 ) -> None:
     """The row of a call that an override paid for names both, and what of the call was beyond the cap."""
-    wire = Wire(start_server(database_url=database_url).address, database_url)
-    wire.cap("acme", "1")
-    override = wire.override("acme", "5", reason="the launch is today").override
-    held = wire.hold("acme", "3", campaign="spring")
-    until(path_of(tmp_path / "logs-0").exists)
-    (row,) = cells_of(path_of(tmp_path / "logs-0"))
+    with closing(Wire(start_server(database_url=database_url).address, database_url)) as wire:
+        override = opened(wire, "acme").on("5", reason="the launch is today")
+        held = wire.hold("acme", "3", campaign="spring")
+    path = path_of(tmp_path / "logs-0")
+    until(lambda: path.exists() and cells_of(path))
+    (row,) = cells_of(path)
     assert row[1:3] == ["acme", "spring"]
     assert row[6:] == ["3.00", "2.00", override.override_id, "the launch is today", "anyone", held.reservation_id]
-    wire.close()

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from gatekeeper.domain import caps, errors
+from gatekeeper.domain import caps, errors, grants
+from gatekeeper.domain.access import SYSTEM
 from gatekeeper.domain.alerts import Alert
 from gatekeeper.domain.budget import Balance, BalanceKey, Budget, Scope
 from gatekeeper.domain.caps import SetCap
-from gatekeeper.domain.commands import Command
+from gatekeeper.domain.commands import Command, Money
+from gatekeeper.domain.grants import GrantLimits, Terms
 from gatekeeper.domain.ledger import Ledger
 from gatekeeper.domain.open_holds import HoldLimits, OpenHolds
 from gatekeeper.domain.organization import Organization
+from gatekeeper.domain.override_steps import Target
 from gatekeeper.domain.overrides import Override, Overrides
 from gatekeeper.domain.periods import Periods, Window, periods_at
 from gatekeeper.domain.prices import PriceList
 from gatekeeper.domain.reservation import Execution, Reservation
 from gatekeeper.domain.verdicts import Excess, Verdict
 
+ONE_ADMIN = GrantLimits(in_force_max=100, requests_max=100)
 PRICES = PriceList(books=())
 
 
@@ -89,3 +93,16 @@ class KeptBooks:
         self.alerts += recapped.alerts
         if recapped.excess:
             self.excesses.append(recapped.excess)
+
+    def grant(self, now: datetime, target: Target, amount: Decimal, ttl: timedelta) -> str:
+        """Turn an override on; return its id."""
+        override_id = f"o{len(self.overrides)}"
+        terms = Terms(target=target, max_amount=Money(amount=amount), reason="why", ttl=ttl)
+        step = grants.grant(self.organization, override_id, terms, SYSTEM, now, limits=ONE_ADMIN)
+        self.overrides[override_id] = step.after
+        return override_id
+
+    def end(self, now: datetime, override_id: str) -> None:
+        """Turn an override off."""
+        if step := grants.end(self.overrides[override_id], "why", SYSTEM, now):
+            self.overrides[override_id] = step.after

@@ -27,57 +27,27 @@ from gatekeeper.domain.reservation import Attribution, Outcome
 from gatekeeper.domain.verdicts import Committed, Denial, Held
 from gatekeeper.services.batch import Rules
 from gatekeeper.services.budgets import Budgets
-from gatekeeper.services.gate import Gate, GateLimits
+from gatekeeper.services.changes import Changes
+from gatekeeper.services.gate import Gate
 from gatekeeper.services.prices import Prices
 from gatekeeper.services.upkeep import sweep
 from gatekeeper.storage.connections import open_pool
 from tests.conftest import verify
 
+from . import strategies as draw
 from .model import Books
+from .stored_books import LIMITS, MANY_GRANTS, WRITTEN, set_up_clock
 
 START = datetime(2026, 11, 29, 22, 0, tzinfo=UTC)
 DEFAULT_CAP = Decimal(3)
-FAKE_CLOCK = """
-CREATE SCHEMA fake;
-CREATE TABLE fake.clock (now timestamptz NOT NULL);
-INSERT INTO fake.clock VALUES ('2026-11-29 22:00+00');
-CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT now FROM fake.clock';
-"""
 BALANCES = """
 SELECT scope_kind, scope_id, budget_window, period, reserved, spent FROM balances WHERE organization = %s
 """
 ORGANIZATIONS = {"plain": ("UTC", False), "charging": ("America/New_York", True)}
 
 organizations = st.sampled_from(sorted(ORGANIZATIONS))
-numbers = st.integers(0, 7)
-amounts = st.sampled_from([Decimal(text) for text in ("0", "0.000000001", "0.5", "1", "1.25", "2", "3.000000001")])
-ttls = st.sampled_from([timedelta(seconds=1), timedelta(minutes=10), timedelta(hours=24)])
-scopes = st.sampled_from(
-    [("ORGANIZATION", ""), ("DEPARTMENT", "d"), ("CAMPAIGN", "c"), ("CAMPAIGN", "k"), ("AGENT", "a"), ("RUN", "r")]
-)
-attributions = st.builds(
-    Attribution,
-    department=st.sampled_from(["", "d"]),
-    campaign=st.sampled_from(["", "c", "k"]),
-    agent=st.sampled_from(["", "a"]),
-    run=st.sampled_from(["", "r"]),
-    agent_type=st.just("content"),
-    task=st.just(""),
-)
-
 # Whose holds are counted apart, besides those of the server itself.
 actors = st.sampled_from([SYSTEM, *(Actor(Caller(caller_id=i, name=i, role=Role.AGENT), "") for i in ("one", "two"))])
-WRITTEN = (
-    "organizations",
-    "budgets",
-    "balances",
-    "reservations",
-    "executions",
-    "excesses",
-    "denials",
-    "open_holds",
-    "audit_events",
-)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -118,16 +88,17 @@ class LedgerMachine(RuleBasedStateMachine):
             auto_provision=True,
             prices=Prices(),
             holds=HoldLimits(),
+            grants=MANY_GRANTS,
             audit_key=AuditKey(),
         )
-        limits = GateLimits(batch_max=8, queue_max=64, queue_total_max=64, batch_timeout_s=10, stalled_after_s=5)
-        self.gate = Gate(self.pool, rules, limits)
+        self.gate = Gate(self.pool, rules, LIMITS, Changes())
         self.budgets = Budgets(
             reads=self.pool,
             writes=self.pool,
             monthly_budget=DEFAULT_CAP,
             auto_provision=True,
             audit_key=AuditKey(),
+            changes=Changes(),
         )
 
     def run(self, coroutine: Any) -> Any:
@@ -152,7 +123,14 @@ class LedgerMachine(RuleBasedStateMachine):
                 return "RELEASED" if isinstance(command, Release) else "ADMITTED"
         raise AssertionError(verdict)
 
-    @rule(name=organizations, number=numbers, attribution=attributions, amount=amounts, ttl=ttls, actor=actors)
+    @rule(
+        name=organizations,
+        number=draw.numbers,
+        attribution=draw.attributions,
+        amount=draw.amounts,
+        ttl=draw.ttls,
+        actor=actors,
+    )
     def reserve(
         self, *, name: str, number: int, attribution: Attribution, amount: Decimal, ttl: timedelta, actor: Actor
     ) -> None:
@@ -168,29 +146,29 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.books[name].reserve(f"r{number}", asked, amount, ttl, self.now)
         assert self.ask(name, command) == expected
 
-    @rule(name=organizations, number=numbers, cost=amounts)
+    @rule(name=organizations, number=draw.numbers, cost=draw.amounts)
     def commit(self, name: str, number: int, cost: Decimal) -> None:
         command = Commit(
             reservation_id=f"r{number}", cost=Money(amount=cost), outcome=Outcome.SUCCEEDED, digest=str(cost).encode()
         )
         assert self.ask(name, command) == self.books[name].commit(f"r{number}", cost, self.now)
 
-    @rule(name=organizations, number=numbers)
+    @rule(name=organizations, number=draw.numbers)
     def release(self, name: str, number: int) -> None:
         assert self.ask(name, Release(reservation_id=f"r{number}")) == self.books[name].release(f"r{number}", self.now)
 
-    @rule(name=organizations, number=numbers, amount=st.none() | amounts, ttl=st.none() | ttls)
+    @rule(name=organizations, number=draw.numbers, amount=st.none() | draw.amounts, ttl=st.none() | draw.ttls)
     def extend(self, name: str, number: int, amount: Decimal | None, ttl: timedelta | None) -> None:
         command = Extend(reservation_id=f"r{number}", ttl=ttl, amount=None if amount is None else Money(amount=amount))
         assert self.ask(name, command) == self.books[name].extend(f"r{number}", amount, ttl, self.now)
 
     @rule(
         name=organizations,
-        scope=scopes,
-        window=st.sampled_from(["DAY", "MONTH", "TOTAL"]),
-        cap=amounts,
-        enforcement=st.sampled_from(["ENFORCE", "ENFORCE", "WARN", "SHADOW"]),
-        frozen=st.sampled_from([False, False, False, True]),
+        scope=draw.scopes,
+        window=draw.windows,
+        cap=draw.amounts,
+        enforcement=draw.enforcements,
+        frozen=draw.rarely,
     )
     def set_cap(
         self, name: str, scope: tuple[str, str], window: str, cap: Decimal, enforcement: str, *, frozen: bool
@@ -205,7 +183,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run(self.budgets.set_cap(name, command, SYSTEM))
         self.books[name].set_cap(scope, window, cap, enforcement, self.now, frozen=frozen)
 
-    @rule(name=organizations, orders=st.lists(st.tuples(numbers, amounts), min_size=2, max_size=6))
+    @rule(name=organizations, orders=st.lists(st.tuples(draw.numbers, draw.amounts), min_size=2, max_size=6))
     def reserve_together(self, name: str, orders: list[tuple[int, Decimal]]) -> None:
         """Settle calls in one batch; they have the verdicts that they would have one after another."""
         commands = [
@@ -236,11 +214,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 found.append(str(verdict.denied.reason) if isinstance(verdict, Denial) else "ADMITTED")
         assert found == expected
 
-    @rule(
-        step=st.sampled_from(
-            [timedelta(seconds=1), timedelta(minutes=11), timedelta(hours=3), timedelta(days=1), timedelta(days=31)]
-        )
-    )
+    @rule(step=draw.steps)
     def advance(self, step: timedelta) -> None:
         self.set_clock(self.now + step)
 
@@ -279,10 +253,7 @@ class LedgerMachine(RuleBasedStateMachine):
 @pytest.fixture
 def machine(database_url: str) -> Iterator[type[LedgerMachine]]:
     """Give the machine a database whose clock it sets."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(FAKE_CLOCK)
-        name = connection.info.dbname
-        connection.execute(f"ALTER DATABASE {name} SET search_path = fake, public, pg_catalog")  # type: ignore[arg-type]
+    set_up_clock(database_url)
     with asyncio.Runner() as runner:
         LedgerMachine.url = database_url
         LedgerMachine.runner = runner

@@ -10,10 +10,9 @@ from gatekeeper.domain import errors
 from gatekeeper.domain.budget import Balance, BalanceKey, Enforcement, ExcessKind, Priority, Scope, ScopeKind
 from gatekeeper.domain.caps import SetCap
 from gatekeeper.domain.commands import Command, Commit, Expire, Extend, Money, Release, Reserve
-from gatekeeper.domain.organization import Organization
-from gatekeeper.domain.overrides import Override, OverrideState
+from gatekeeper.domain.override_steps import Target
 from gatekeeper.domain.periods import Window
-from gatekeeper.domain.reservation import Attribution, ExpiryPolicy, Outcome, ReservationState
+from gatekeeper.domain.reservation import Attribution, Outcome, ReservationState
 from gatekeeper.domain.verdicts import Committed, Denial, Held, Verdict
 
 from . import strategies as draw
@@ -26,6 +25,7 @@ from .invariants import (
 )
 from .kept_books import KeptBooks
 from .model import Books
+from .stored_books import StoredBooks
 
 MINUTE = timedelta(minutes=1)
 START = datetime(2026, 11, 29, 22, 0, tzinfo=UTC)
@@ -55,15 +55,14 @@ def commit_of(reservation_id: str, cost: Decimal) -> Commit:
 class Trial:
     """One organization that has overrides, floors and thresholds: its books, and the model's."""
 
-    def __init__(self, policy: ExpiryPolicy) -> None:
+    def __init__(self, books: KeptBooks | StoredBooks, *, charges_expired: bool) -> None:
+        """Begin with a monthly budget of 10."""
         self.now = START
         self.asked = 0
         self.requests: dict[str, Reserve] = {}
         self.granted: dict[str, Decimal] = {}
-        self.model = Books(zone="UTC", charges_expired=policy is ExpiryPolicy.CHARGE)
-        self.books = KeptBooks(
-            organization=Organization(organization="o", currency="USD", time_zone="UTC", expiry_policy=policy)
-        )
+        self.model = Books(zone="UTC", charges_expired=charges_expired)
+        self.books = books
         self.set_cap(
             ("ORGANIZATION", ""), "MONTH", Decimal(10), "ENFORCE", frozen=False, floors={}, thresholds=(80, 95, 100)
         )
@@ -210,21 +209,11 @@ class Trial:
 
     def grant(self, reached: tuple[str, str] | int, amount: Decimal, ttl: timedelta) -> None:
         """Turn an override on: of a scope, or of a reservation that comes next or next but one."""
-        override_id = f"o{len(self.granted)}"
         target = f"r{self.asked + 1 + reached}" if isinstance(reached, int) else reached
         scope = None if isinstance(reached, int) else Scope(ScopeKind(reached[0]), reached[1])
+        reservation_id = target if isinstance(target, str) else ""
+        override_id = self.books.grant(self.now, Target(scope, reservation_id), amount, ttl)
         self.granted[override_id] = amount
-        self.books.overrides[override_id] = Override(
-            override_id=override_id,
-            scope=scope,
-            reservation_id=target if isinstance(target, str) else "",
-            max_amount=amount,
-            ttl=ttl,
-            state=OverrideState.ACTIVE,
-            created_at=self.now,
-            expires_at=self.now + ttl,
-            reason="why",
-        )
         self.model.overrides[override_id] = ModelOverride(
             override_id=override_id, target=target, max_amount=amount, expires_at=self.now + ttl
         )
@@ -234,8 +223,7 @@ class Trial:
         if not self.granted:
             return
         override_id = draw.pick(self.granted, number)
-        ended = replace(self.books.overrides[override_id], state=OverrideState.ENDED, ended_at=self.now)
-        self.books.overrides[override_id] = ended
+        self.books.end(self.now, override_id)
         self.model.overrides[override_id].is_on = False
 
     def advance(self, step: timedelta) -> None:

@@ -8,16 +8,18 @@ from decimal import Decimal
 
 import pytest
 
-from gatekeeper.domain.budget import ORGANIZATION, Scope, ScopeKind
-from gatekeeper.domain.override_use import OverrideUse
-from gatekeeper.domain.overrides import Override, Overrides, OverrideState
+from gatekeeper.domain.admission import UNPRICED, DenialReason, Denied, Lack
+from gatekeeper.domain.budget import ORGANIZATION, BalanceKey, Scope, ScopeKind
+from gatekeeper.domain.override_use import OverrideUse, Parts
+from gatekeeper.domain.overrides import Override, Overrides, OverrideState, Payment
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.reservation import Attribution
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
 CALL = Attribution(department="d", campaign="c", agent="a", run="r")
-PARTS = {(ORGANIZATION, Window.MONTH): Decimal(2)}
+CAMPAIGN = Scope(ScopeKind.CAMPAIGN, "c")
+PARTS: Parts = {(ORGANIZATION, Window.MONTH): Decimal(2)}
 TARGETS = {
     "reservation": None,
     "run": Scope(ScopeKind.RUN, "r"),
@@ -50,10 +52,71 @@ def override(
     )
 
 
+def lacking(shortfall: str, *, scope: Scope = ORGANIZATION, room_above: str = "0") -> Lack:
+    """Return what a month's budget lacks; `room_above` is what lies between the limit of the call and the cap."""
+    lack = Decimal(shortfall)
+    return Lack(BalanceKey(scope, Window.MONTH, "2026-11"), lack, lack - Decimal(room_above))
+
+
+def payment_of(
+    *found: Override, amount: str = "1", named: str = "", call: Attribution = CALL, lacks: tuple[Lack, ...] = ()
+) -> Payment | None:
+    """Return how the call `i` is paid for, which lacks all of its amount unless told otherwise."""
+    denied = Denied(DenialReason.OUT_OF_BUDGET, lacks=lacks or (lacking("1000"),))
+    return Overrides(found, NOON).payment(denied, call, "i", Decimal(amount), named)
+
+
 def payer_of(*found: Override, amount: str = "1", named: str = "", call: Attribution = CALL) -> str | None:
-    """Return which override pays for the call `i`."""
-    payer = Overrides(found, NOON).payer(call, "i", Decimal(amount), named)
-    return payer.override_id if payer else None
+    """Return which override pays for the call `i`, all of which is beyond the cap."""
+    payment = payment_of(*found, amount=amount, named=named, call=call)
+    return payment.payer.override_id if payment else None
+
+
+def booked(overrides: Overrides, amount: str, known: OverrideUse | None = None) -> OverrideUse:
+    """Book a payment for the call `i`, which lacks all of its amount."""
+    denied = Denied(DenialReason.OUT_OF_BUDGET, lacks=(lacking("1000"),))
+    payment = overrides.payment(denied, CALL, "i", Decimal(amount))
+    assert payment is not None
+    overrides.book(payment)
+    return payment.use(known)
+
+
+def test_the_largest_part_is_paid() -> None:
+    """Of a hold of 10 that lacks 6 in one budget and 3 in another, the override pays 6."""
+    payment = payment_of(override(), amount="10", lacks=(lacking("3"), lacking("6", scope=CAMPAIGN)))
+    assert payment is not None
+    assert payment[1:] == (6, {(ORGANIZATION, Window.MONTH): 3, (CAMPAIGN, Window.MONTH): 6})
+    assert payment.use() == ("o", *payment[1:])
+
+
+def test_no_more_than_the_hold_is_paid() -> None:
+    """Where a budget stands far above its cap already, the override pays the whole hold and not more."""
+    payment = payment_of(override(), amount="7", lacks=(lacking("50"),))
+    assert payment is not None
+    assert payment[1:] == (7, {(ORGANIZATION, Window.MONTH): 7})
+
+
+def test_a_hold_of_nothing_costs_an_override_nothing() -> None:
+    """A call that holds nothing is past a cap that is overdrawn, and takes none of the override."""
+    payment = payment_of(override(), amount="0")
+    assert payment is not None
+    assert payment.amount == 0
+
+
+@pytest.mark.parametrize(
+    ("room_above", "part"), [("2", {}), ("1", {}), ("0.25", {(ORGANIZATION, Window.MONTH): "0.75"})]
+)
+def test_beyond_a_floor_is_paid_too(room_above: str, part: dict[object, str]) -> None:
+    """What is past the floor of a call's priority is paid; only what is past the cap as well is a part beyond it."""
+    payment = payment_of(override(), amount="5", lacks=(lacking("1", room_above=room_above),))
+    assert payment is not None
+    assert payment[1:] == (1, {key: Decimal(beyond) for key, beyond in part.items()})
+
+
+@pytest.mark.parametrize("denied", [UNPRICED, Denied(DenialReason.BUDGET_FROZEN)])
+def test_money_does_not_help_everything(denied: Denied) -> None:
+    """Nothing pays for a call without a price, or under a budget that is frozen."""
+    assert Overrides([override()], NOON).payment(denied, CALL, "i", Decimal(1)) is None
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -61,7 +124,8 @@ def test_an_override_reaches_its_scope(target: str) -> None:
     """It pays for calls of its scope, or of its reservation's id, and for no others."""
     found = override(scope=TARGETS[target])
     assert payer_of(found) == "o"
-    other = Overrides([found], NOON).payer(Attribution(campaign="k", run="c"), "another", Decimal(1))
+    denied = Denied(DenialReason.OUT_OF_BUDGET, lacks=(lacking("1"),))
+    other = Overrides([found], NOON).payment(denied, Attribution(campaign="k", run="c"), "another", Decimal(1))
     assert (other is not None) == (target == "organization")
 
 
@@ -125,20 +189,18 @@ def test_only_the_named_one_pays() -> None:
 def test_what_is_booked_is_gone() -> None:
     """What is held and what is spent both count against the amount, and all of it can be used."""
     overrides = Overrides([override()], NOON)
-    for left in range(10, 0, -2):
-        payer = overrides.payer(CALL, "i", Decimal(2))
-        assert payer is not None
-        assert payer.remaining == left
-        overrides.book(payer, Decimal(2), PARTS, None)
-    assert overrides.payer(CALL, "i", Decimal("0.000000001")) is None
-    assert overrides.changed["o"].reserved == 10
+    for used in range(2, 11, 2):
+        assert booked(overrides, "2").amount == 2
+        assert overrides.changed["o"].remaining == 10 - used
+    assert payer_of(overrides.changed["o"], amount="0.000000001") is None
+    assert payer_of(replace(overrides.changed["o"], reserved=Decimal(0), spent=Decimal(10))) is None
 
 
 def test_a_commit_books_the_cost() -> None:
     """What a hold of 6 has cost in the end, 1, is spent; the other 5 can be used again."""
     overrides = Overrides([override()], NOON)
-    before = overrides.book(override(), Decimal(6), PARTS, None)
-    overrides.settle(before, before.less(Decimal(5)), was_held=True, costs=True)
+    before = booked(overrides, "6")
+    overrides.settle(before, before.less(Decimal(5)), was_held=True)
     changed = overrides.changed["o"]
     assert (changed.reserved, changed.spent, changed.remaining) == (0, 1, 9)
 
@@ -146,19 +208,19 @@ def test_a_commit_books_the_cost() -> None:
 def test_a_release_gives_all_back() -> None:
     """After a release, or an expiry that charges nothing, the override is as before."""
     overrides = Overrides([override()], NOON)
-    before = overrides.book(override(), Decimal(6), PARTS, None)
-    overrides.settle(before, before.less(Decimal(6)), was_held=True, costs=False)
+    before = booked(overrides, "6")
+    overrides.settle(before, before.less(Decimal(6)), was_held=True)
     assert overrides.changed["o"] == override()
 
 
 def test_a_late_commit_replaces_the_charge() -> None:
     """Of an expiry that charged 6 and a late commit that gives 2 back, 4 is what the override has cost."""
     overrides = Overrides([override()], NOON)
-    before = overrides.book(override(), Decimal(6), PARTS, None)
-    overrides.settle(before, before, was_held=True, costs=True)
+    before = booked(overrides, "6")
+    overrides.settle(before, before, was_held=True)
     charged = overrides.changed["o"]
     assert (charged.reserved, charged.spent) == (0, 6)
-    overrides.settle(before, before.less(Decimal(2)), was_held=False, costs=True)
+    overrides.settle(before, before.less(Decimal(2)), was_held=False)
     assert (overrides.changed["o"].reserved, overrides.changed["o"].spent) == (0, 4)
 
 
@@ -167,27 +229,23 @@ def test_what_is_over_is_still_settled() -> None:
     ended = replace(override(state=OverrideState.ENDED), reserved=Decimal(6))
     overrides = Overrides([ended], NOON)
     before = OverrideUse("o", Decimal(6), PARTS)
-    overrides.settle(before, before.less(Decimal(2)), was_held=True, costs=True)
-    assert (overrides.changed["o"].reserved, overrides.changed["o"].spent) == (0, 4)
-    assert overrides.payer(CALL, "i", Decimal(1)) is None
+    overrides.settle(before, before.less(Decimal(2)), was_held=True)
+    changed = overrides.changed["o"]
+    assert (changed.reserved, changed.spent) == (0, 4)
+    assert payer_of(changed) is None
 
 
 def test_a_raised_hold_is_one_use() -> None:
     """What an Extend books adds to what is booked for the hold."""
     overrides = Overrides([override()], NOON)
-    first = overrides.book(override(), Decimal(2), PARTS, None)
-    payer = overrides.payer(CALL, "i", Decimal(3), named="o")
-    assert payer is not None
-    use = overrides.book(payer, Decimal(3), {(ORGANIZATION, Window.MONTH): Decimal(3)}, first)
+    use = booked(overrides, "3", booked(overrides, "2"))
     assert use == ("o", 5, {(ORGANIZATION, Window.MONTH): 5})
     assert overrides.changed["o"].reserved == 5
 
 
 def test_what_was_not_touched_is_not_written() -> None:
-    """Only overrides that paid or were given back to have changed; others are known, strangers are not."""
-    overrides = Overrides([override("a"), override("b", max_amount="3")], NOON)
-    payer = overrides.payer(CALL, "i", Decimal(1), named="b")
-    assert payer is not None
-    overrides.book(payer, Decimal(1), PARTS, None)
+    """Only overrides that paid, or got something back, have changed; others are known, strangers are not."""
+    overrides = Overrides([override("a", expires_at=NOON + timedelta(hours=2)), override("b")], NOON)
+    booked(overrides, "1")
     assert list(overrides.changed) == ["b"]
     assert (overrides.knows("a"), overrides.knows("z")) == (True, False)

@@ -63,7 +63,6 @@ async def test_while_one_hangs_no_other_begins() -> None:
 
 def test_reasons_name_kinds_of_errors_alone() -> None:
     """The first and the last of what an error came from, without a word of theirs."""
-
     several = ExceptionGroup(WORD, [ValueError(WORD), KeyError(WORD)])
     error = OSError(WORD)
     error.__cause__ = several

@@ -31,7 +31,7 @@ def read_ttl(text: str) -> timedelta:
 def span_text(span: timedelta) -> str:
     """Write a span for people, by its largest unit and the next; what is over is "0s"."""
     rest = max(0, int(span.total_seconds()))
-    counts = []
+    counts: list[str] = []
     for unit, seconds in SECONDS.items():
         count, rest = divmod(rest, seconds)
         if count or counts:

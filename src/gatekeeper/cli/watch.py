@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,10 +45,14 @@ def watch(
             target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
         ) as client,
     ):
-        if as_json or not sys.stdout.isatty():
+        if as_json or not _has_screen():
             _print_lines(client, organization)
         else:
             _show(client, organization)
+
+
+def _has_screen() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
 
 
 def _show(client: Client, organization: str) -> None:

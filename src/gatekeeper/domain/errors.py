@@ -42,7 +42,6 @@ each attribute ends up in the metadata of the answer::
     ├── TooManyHolds
     ├── TooManyOverrides
     ├── TooManyStreams
-    ├── StreamUnread
     ├── DatabaseUnavailable
     ├── Draining
     └── DeadlineExceeded
@@ -210,10 +209,6 @@ class TooManyOverrides(GatekeeperError):
 
 class TooManyStreams(GatekeeperError):
     """{whose} has {most} streams open, as many as it may. End one, or come back a little later."""
-
-
-class StreamUnread(GatekeeperError):
-    """A message has waited {seconds} s to be read, so the stream has ended. Open it anew."""
 
 
 class DatabaseUnavailable(GatekeeperError):

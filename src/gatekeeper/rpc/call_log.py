@@ -55,8 +55,8 @@ class CallLog:
         now = time.time()
         second = int(now)
         if second != self._second:
-            self._second = second
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
         return f"{self._prefix}.{int((now - second) * 1_000_000):06}Z"
 
     def _tell_dropped(self, count: int) -> str:

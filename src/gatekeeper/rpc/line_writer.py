@@ -28,7 +28,9 @@ class LineWriter:
         self._descriptor = descriptor
         self._tell_dropped = tell_dropped
         self._lines: deque[str] = deque()
+        # How many are missing, which those who add count, and what of it the thread has told.
         self._dropped = 0
+        self._told = 0
         self._ended = threading.Event()
 
     def add(self, line: str) -> None:
@@ -59,9 +61,9 @@ class LineWriter:
             self._write_waiting()
 
     def _write_waiting(self) -> None:
-        if dropped := self._dropped:
-            self._dropped -= dropped
-            self._lines.append(self._tell_dropped(dropped))
+        if missing := self._dropped - self._told:
+            self._told += missing
+            self._lines.append(self._tell_dropped(missing))
         for chunk in chunks([self._lines.popleft() for _ in range(len(self._lines))]):
             written = 0
             while written < len(chunk):

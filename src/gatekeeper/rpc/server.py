@@ -30,6 +30,8 @@ METADATA_BYTES_MAX = 16_384
 # How long a connection may take to say something sensible. Each that says nothing holds a place for so long.
 HANDSHAKE_TIMEOUT_S = 10.0
 PING_STRIKES_MAX = 2
+# A client that does not answer a ping is gone, and its streams with it: the kernel would notice after two hours.
+KEEPALIVE_S, KEEPALIVE_TIMEOUT_S = 60.0, 20.0
 # Calls that gRPC has read and not handed over yet: what comes in while the process stands still for some seconds.
 PENDING_MAX = 100_000
 
@@ -76,6 +78,8 @@ def channel_options(
     connection_idle_max_s: float | None = None,
     connection_age_max_s: float | None = None,
     handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
+    keepalive_s: float = KEEPALIVE_S,
+    keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
 ) -> Sequence[tuple[str, Any]]:
     """Return the options of the gRPC core; what is None is left to it.
 
@@ -91,6 +95,10 @@ def channel_options(
         "grpc.max_connection_age_ms": _ms(connection_age_max_s),
         "grpc.http2.min_ping_interval_without_data_ms": _ms(ping_interval_min_s),
         "grpc.http2.max_ping_strikes": PING_STRIKES_MAX,
+        "grpc.keepalive_time_ms": _ms(keepalive_s),
+        # The one is for what the kernel is to send, the other for the ping's answer.
+        "grpc.keepalive_timeout_ms": _ms(keepalive_timeout_s),
+        "grpc.http2.ping_timeout_ms": _ms(keepalive_timeout_s),
         # Between the two, gRPC would drop at random what it has not handed over yet, whoever's it is, and as CANCELLED.
         # What waits for the ledger has a bound of its own, and an answer.
         "grpc.server.max_pending_requests": PENDING_MAX,

@@ -70,7 +70,6 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
         grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_OVERRIDES, 1000
     ),
     errors.TooManyStreams: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL, 1000),
-    errors.StreamUnread: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL, 1000),
     errors.DatabaseUnavailable: Status(
         grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, 1000
     ),

@@ -22,8 +22,6 @@ from .witness import Witness
 
 # Streams of one party: a screen each for everybody in a large office, and a quarter of what a server takes by default.
 PARTY_STREAMS_MAX = 256
-# How long a message may wait to be read: whoever is gone, or reads nothing any more, must not keep a place.
-UNREAD_MAX_S = 30
 # Where nobody can say whether a caller may go on, it is asked again so often.
 CONFIRM_INTERVAL_S = 0.5
 
@@ -58,7 +56,7 @@ def guarded_stream(
                 async for message in messages:
                     await _confirm(authentication, context, caller)
                     if message is not None:
-                        await _write(context, message)
+                        await context.write(message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller hears of it
             await refuse(witness, observed, request, error)
         except CancelledError:
@@ -80,11 +78,3 @@ async def _confirm(authentication: Authentication, context: Context, caller: Cal
             await asyncio.sleep(CONFIRM_INTERVAL_S)
         else:
             return
-
-
-async def _write(context: Context, message: bytes) -> None:
-    try:
-        async with asyncio.timeout(UNREAD_MAX_S):
-            await context.write(message)
-    except TimeoutError:
-        raise errors.StreamUnread(seconds=str(UNREAD_MAX_S)) from None

@@ -17,8 +17,8 @@ OVERDUE_MAX = 1000
 LIMITS = f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
 
 # What there is of each kind. Open holds: a scan of a table with one row for each caller. Overdue ones, which the sweep
-# should have ended: reservations_open_idx, organization by organization. Alerts: alerts_waiting_idx and
-# alert_deliveries_due_idx; an alert counts for each channel that it still waits for. Overrides: overrides_open_idx.
+# should have ended: reservations_open_idx, organization by organization. Alerts: alerts_waiting_idx,
+# alert_deliveries_due_idx and alert_deliveries_dead_idx; one counts for each channel. Overrides: overrides_open_idx.
 COUNTS = """
 WITH waiting AS (
     SELECT occurred_at FROM alerts WHERE dispatched_at IS NULL

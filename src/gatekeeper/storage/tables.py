@@ -497,6 +497,12 @@ alerts = Table(
     # When the alert was handed to the channels.
     _instant("dispatched_at", nullable=True),
     PrimaryKeyConstraint("organization", "alert_id"),
+    CheckConstraint(
+        "kind IN ('THRESHOLD', 'RESOLVED', 'BURN_RATE', 'RUNAWAY', 'OVERRIDE_REQUESTED', 'VERIFICATION_FAILED',"
+        " 'TEST')",
+        name="kind_known",
+    ),
+    CheckConstraint("basis IN ('', 'SPENT', 'USED')", name="basis_known"),
     comment="What is told once: written in the transaction that it tells of. An empty organization: the installation.",
 )
 Index(
@@ -541,6 +547,13 @@ Index(
     "alert_deliveries_due_idx",
     alert_deliveries.c.next_attempt_at,
     postgresql_where=text("state = 'PENDING'"),
+)
+
+Index(
+    "alert_deliveries_dead_idx",
+    alert_deliveries.c.organization,
+    alert_deliveries.c.alert_id,
+    postgresql_where=text("state = 'DEAD'"),
 )
 
 verifications = Table(
