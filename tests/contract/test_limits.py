@@ -164,6 +164,17 @@ def test_a_ttl_has_an_end(limited: Secured, ours: str) -> None:
     assert held.expire_time.ToSeconds() - held.create_time.ToSeconds() == 60
 
 
+def test_an_override_lasts_longer_than_a_hold(limited: Secured, ours: str) -> None:
+    """How long holds may stand says nothing of overrides; how long ids may be does."""
+    token = limited.token(Role.ADMIN, ours)
+    asked = pb.SetOverrideRequest(
+        organization=ours, enabled=True, max_amount=to_money(1), ttl=Duration(seconds=86_401), reason="why"
+    )
+    assert limited.call("SetOverride", asked, token).HasField("override")
+    asked.reservation = "i" * 41
+    assert list(refusal(limited.call, "SetOverride", asked, token).violations) == ["reservation"]
+
+
 def test_a_hold_has_an_end_however_often_it_is_extended(limited: Secured, ours: str) -> None:
     """Extending is a heartbeat and fine, until the hold is as old as a hold may be."""
     token = agent(limited, ours)

@@ -84,7 +84,7 @@ def test_a_no_stands(wire: Wire, organization: str) -> None:
         assert (denial.requested_override.override_id, denial.requested_override.state) == (asked.override_id, DECLINED)
         assert "declined" in denial.message
     assert len(told(wire, organization)) == 1
-    wire.sql("UPDATE overrides SET created_at = now() - interval '2 days' WHERE organization = %s", organization)
+    wire.sql("UPDATE overrides SET ended_at = now() - interval '1 day' WHERE organization = %s", organization)
     assert wire.deny(organization, "3", **ASKING).requested_override.state == PENDING
 
 

@@ -49,6 +49,10 @@ class Spending:
                     chance = Random(f"{self._seed}-{self._rounds}-{place}-{number}")
                     group.create_task(self._spend_all(chance, place, purses))
 
+    async def spend_rest(self, purse: Purse) -> None:
+        """Let one caller use up what those who came last gave back."""
+        await self._spend_all(Random(f"{self._seed}-rest"), 0, [purse])
+
     async def _spend_all(self, chance: Random, place: int, purses: Sequence[Purse]) -> None:
         for purse in purses:
             cents = AMOUNT_MAX_CENTS

@@ -153,22 +153,14 @@ async def _race(cluster: Cluster, seed: int, callers: int, max_amount: Decimal, 
         await _use_up(clients[0])
         await clients[0].set_override(ORGANIZATION, enabled=True, max_amount=max_amount, ttl=TTL_S, reason="urgent")
         sampling = asyncio.create_task(sample(cluster.database_url, OVERDRAWN))
-        spending = Spending(clients, seed)
+        spending, purse = Spending(clients, seed), Purse(organization=ORGANIZATION, may_exceed=False)
         killer = Killer(cluster=cluster, callers=spending.callers, chance=Random(seed), calm=calm)
-        await killer.during(spending.until_spent(callers, Purse(organization=ORGANIZATION, may_exceed=False)))
+        await killer.during(spending.until_spent(callers, purse))
         assert spending.callers.retries, "no kill was felt"
-        rest = await _spend_rest(clients[-1])
+        await spending.spend_rest(purse)
         sampling.cancel()
         assert set(await sampling) == {0}
-        return [*spending.executions, *rest]
-
-
-async def _spend_rest(client: AsyncClient) -> list[Execution]:
-    """Spend, cent by cent, what those who came last gave back."""
-    executions = []
-    while isinstance(hold := await _reserve_cent(client), AsyncHold):
-        executions.append((await hold.commit(amount=CENT)).execution)
-    return executions
+        return spending.executions
 
 
 async def _use_up(client: AsyncClient) -> None:

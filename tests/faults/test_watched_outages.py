@@ -25,6 +25,7 @@ from tests.conftest import ServerFactory
 from tests.integration.alert_receiver import secret_file
 
 from .audit import count, rows
+from .callers import PATIENCE_S
 from .pages import Pages, free_address, pages_at
 from .receiver import Receiver, receiver_of
 from .test_outages import HANGS_S, RETURN_S, SERVING, SETTINGS, Line, come_back, go_away, line_to
@@ -175,6 +176,6 @@ async def _until_delivered(pages: Pages, receiver: Receiver, database_url: str) 
 
 async def until(fact: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    async with asyncio.timeout(RETURN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not await asyncio.to_thread(fact):
             await asyncio.sleep(0.05)

@@ -92,7 +92,7 @@ def test_neither_tokens_nor_requests_are_logged(watch: Watch, wire_to: Callable[
     reserved, foreign, unknown = [line for line in watched.calls() if line["rpc"] in {"Reserve", "GetStatus"}]
     assert reserved["caller"] == foreign["caller"]
     assert reserved["caller"].startswith("agent-")
-    assert (foreign["code"], foreign["reason"]) == ("PERMISSION_DENIED", "OUT_OF_SCOPE")
+    assert (foreign["code"], foreign["organization"]) == ("NOT_FOUND", "other")
     assert (unknown["code"], unknown["caller"]) == ("UNAUTHENTICATED", "")
     text = watched.log.read_text()
     for secret in (token, wrong, PRIVATE, "777"):

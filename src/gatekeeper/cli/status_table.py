@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .output import console
-from .statuses import amount_text, enforcement_of, floors_text, scope_text, tier_of, window_of
+from .statuses import amount_text, enforcement_of, floors_of, floors_text, scope_text, tier_of, window_of
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,7 +18,7 @@ COLUMNS = ("Budget", "Period", "Cap", "Spent", "Held", "Left", "Used", "", "Stat
 NUMBERS = ("Cap", "Spent", "Held", "Left", "Used")
 
 
-def budget_row(budget: BudgetStatus, floors: Mapping[str, int] | None = None) -> list[Text]:
+def budget_row(budget: BudgetStatus) -> list[Text]:
     """Return the COLUMNS of a budget, coloured by its tier."""
     from rich.text import Text
 
@@ -31,7 +30,7 @@ def budget_row(budget: BudgetStatus, floors: Mapping[str, int] | None = None) ->
         *(Text(amount_text(amount)) for amount in amounts),
         Text(f"{budget.utilization_percent:.1f} %", colour),
         Text(_bar(budget.utilization_percent), colour),
-        Text(_state(budget, floors or {}), colour),
+        Text(_state(budget), colour),
     ]
 
 
@@ -42,7 +41,7 @@ def _bar(percent: float) -> str:
     return full * filled + empty * (BAR_LENGTH - filled)
 
 
-def _state(budget: BudgetStatus, floors: Mapping[str, int]) -> str:
+def _state(budget: BudgetStatus) -> str:
     words = [tier_of(budget)]
     if (enforcement := enforcement_of(budget.enforcement)) != "ENFORCE":
         words.append(f"{enforcement} ({budget.would_deny_count:,} would be denied)")
@@ -50,6 +49,6 @@ def _state(budget: BudgetStatus, floors: Mapping[str, int]) -> str:
         words.append("FROZEN")
     if budget.overridden.units or budget.overridden.nanos:
         words.append(f"{amount_text(budget.overridden)} by overrides")
-    if floors:
+    if floors := floors_of(budget):
         words.append(floors_text(floors))
     return ", ".join(words)

@@ -59,7 +59,7 @@ def window_of(value: int) -> str:
     return BudgetWindow.Name(value).removeprefix("BUDGET_WINDOW_")  # type: ignore[arg-type]
 
 
-def floors_of(budget: Budget) -> dict[str, int]:
+def floors_of(budget: Budget | BudgetStatus) -> dict[str, int]:
     """Return where calls of lesser priorities stop, in percent of the cap, by the priority's name."""
     from gatekeeper_client.v1.budget_pb2 import Priority
 
@@ -109,6 +109,7 @@ def status_document(status: BudgetStatus) -> dict[str, Any]:
         "enforcement": enforcement_of(status.enforcement),
         "frozen": status.frozen,
         "would_deny_count": status.would_deny_count,
+        "floors": floors_of(status),
     }
 
 

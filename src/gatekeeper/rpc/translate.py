@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gatekeeper.domain import errors
 from gatekeeper.domain.admission import DenialReason
-from gatekeeper.domain.budget import NO_FLOORS, Balance, Budget, Enforcement, Priority, Scope, ScopeKind, Tier
+from gatekeeper.domain.budget import NO_FLOORS, Balance, Budget, Enforcement, Floors, Priority, Scope, ScopeKind, Tier
 from gatekeeper.domain.caps import etag_of
 from gatekeeper.domain.commands import Money, Tokens
 from gatekeeper.domain.money import NANOS_PER_UNIT, ZERO
@@ -178,6 +178,7 @@ def write_status(balance: Balance, currency: str) -> budget_pb2.BudgetStatus:
         frozen=balance.frozen,
         would_deny_count=balance.would_deny_count,
         overridden=write_money(balance.overridden, currency),
+        floors=_write_floors(balance.floors),
     )
 
 
@@ -199,15 +200,15 @@ def write_budget(budget: Budget, balance: Balance, currency: str) -> budget_pb2.
         reason=budget.reason,
         update_time=write_time(budget.updated_at),
         status=write_status(balance, currency),
-        floors=_write_floors(budget),
+        floors=_write_floors(budget.floors),
     )
 
 
-def _write_floors(budget: Budget) -> list[budget_pb2.PriorityFloor]:
-    if budget.floors == NO_FLOORS:
-        return []
+def _write_floors(floors: Floors) -> Sequence[budget_pb2.PriorityFloor]:
+    if floors == NO_FLOORS:
+        return ()
     return [
-        budget_pb2.PriorityFloor(priority=PRIORITIES[priority], percent=budget.floors.percent(priority))
+        budget_pb2.PriorityFloor(priority=PRIORITIES[priority], percent=floors.percent(priority))
         for priority in (Priority.NORMAL, Priority.BATCH)
     ]
 

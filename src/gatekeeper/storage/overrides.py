@@ -52,15 +52,15 @@ FROM overrides WHERE organization = %s AND state IN ('PENDING', 'ACTIVE') AND ex
 """
 
 # Reads what was asked for reservations: what waits, by the index on open ones, and what was declined lately, by the
-# newest-first index.
+# newest-first index: a request waits for a day, so what was declined is not much older.
 ASKED_FOR = f"""
 SELECT {OVERRIDE_COLUMNS} FROM overrides
 WHERE organization = %(organization)s AND state = 'PENDING' AND expires_at > %(now)s
     AND reservation_id = ANY(%(reservation_ids)s)
 UNION ALL
 SELECT {OVERRIDE_COLUMNS} FROM overrides
-WHERE organization = %(organization)s AND state = 'DECLINED' AND created_at > %(since)s
-    AND reservation_id = ANY(%(reservation_ids)s)
+WHERE organization = %(organization)s AND state = 'DECLINED' AND created_at > %(since)s::timestamptz - interval '1 day'
+    AND ended_at > %(since)s AND reservation_id = ANY(%(reservation_ids)s)
 """
 
 # By the primary key.

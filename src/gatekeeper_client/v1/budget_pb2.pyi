@@ -228,6 +228,7 @@ class BudgetStatus(google.protobuf.message.Message):
     FROZEN_FIELD_NUMBER: builtins.int
     WOULD_DENY_COUNT_FIELD_NUMBER: builtins.int
     OVERRIDDEN_FIELD_NUMBER: builtins.int
+    FLOORS_FIELD_NUMBER: builtins.int
     window: Global___BudgetWindow.ValueType
     period: builtins.str
     utilization_percent: builtins.float
@@ -247,6 +248,8 @@ class BudgetStatus(google.protobuf.message.Message):
     def available(self) -> google.type.money_pb2.Money: ...
     @property
     def overridden(self) -> google.type.money_pb2.Money: ...
+    @property
+    def floors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PriorityFloor]: ...
     def __init__(
         self,
         *,
@@ -263,8 +266,9 @@ class BudgetStatus(google.protobuf.message.Message):
         frozen: builtins.bool = ...,
         would_deny_count: builtins.int = ...,
         overridden: google.type.money_pb2.Money | None = ...,
+        floors: collections.abc.Iterable[Global___PriorityFloor] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["available", b"available", "cap", b"cap", "overridden", b"overridden", "reserved", b"reserved", "scope", b"scope", "spent", b"spent"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["available", b"available", "cap", b"cap", "enforcement", b"enforcement", "frozen", b"frozen", "overridden", b"overridden", "period", b"period", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "tier", b"tier", "utilization_percent", b"utilization_percent", "window", b"window", "would_deny_count", b"would_deny_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["available", b"available", "cap", b"cap", "enforcement", b"enforcement", "floors", b"floors", "frozen", b"frozen", "overridden", b"overridden", "period", b"period", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "tier", b"tier", "utilization_percent", b"utilization_percent", "window", b"window", "would_deny_count", b"would_deny_count"]) -> None: ...
 
 Global___BudgetStatus: typing_extensions.TypeAlias = BudgetStatus
