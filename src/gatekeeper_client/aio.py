@@ -118,10 +118,7 @@ class AsyncClient:
         return await self._call(self._gate.SetCap, request, budget)
 
     async def set_override(self, organization: str, **override: Unpack[fields.SetOverride]) -> gate.SetOverrideResponse:
-        """Let calls past their caps for so much money and time; or approve, decline or end such an override.
-
-        It is sent once: after Unavailable, look whether it took effect.
-        """
+        """Let calls past their caps for so much money and time; or approve, decline or end such an override."""
         return await self._call(self._gate.SetOverride, set_override_request(organization, override), override)
 
     async def request_override(

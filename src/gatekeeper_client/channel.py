@@ -30,7 +30,7 @@ SERVICE_CONFIG: Final = {
     "methodConfig": [
         {
             "name": [{"service": "gatekeeper.v1.GatekeeperService"}, {"service": "gatekeeper.v1.ReportService"}],
-            # Safe for all but the one below: a call names its reservation, sets a value, or reads. A SetCap with an
+            # Safe for all: a call names its reservation or override, sets a value, or reads. A SetCap with an
             # etag may meet its own first try and say ABORTED, which asks for another look, as any stale etag does.
             "retryPolicy": {
                 "maxAttempts": 5,
@@ -40,10 +40,6 @@ SERVICE_CONFIG: Final = {
                 # A server that stops may cancel the calls under way; each is safe to repeat with its id.
                 "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
             },
-        },
-        {
-            # Sent once: the same again would grant as much again.
-            "name": [{"service": "gatekeeper.v1.GatekeeperService", "method": "SetOverride"}],
         },
     ],
     # In an outage calls soon fail at once, some 10 % more tries than successes: a server that returns is not trampled.

@@ -138,6 +138,7 @@ class SetOverride(RequestOverride, total=False):
 
     override_id: str
     enabled: bool
+    request_id: str
 
 
 class Overrides(Call, total=False):

@@ -40,9 +40,12 @@ def commit_request(organization: str, reservation_id: str, cost: fields.Commit) 
 
 
 def set_override_request(organization: str, override: fields.SetOverride) -> gate.SetOverrideRequest:
-    """Turn an override on or off; say which, or for which calls, in one way."""
+    """Turn an override on or off; say which, or for which calls, in one way. One that is made gets an id."""
     _at_most_one(override, "scope", "reservation", "override_id")
-    return gate.SetOverrideRequest(organization=organization, **wire(override))
+    request = gate.SetOverrideRequest(organization=organization, **wire(override))
+    if request.enabled and not (request.override_id or request.request_id):
+        request.request_id = new_reservation_id()
+    return request
 
 
 def request_override_request(organization: str, override: fields.RequestOverride) -> gate.RequestOverrideRequest:

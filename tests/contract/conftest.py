@@ -75,6 +75,13 @@ def wire(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="session")
+def second_wire(wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """Return another server of this worker, on the database of `wire`."""
+    with _served(wire.database_url, tmp_path_factory.mktemp("second")) as second:
+        yield second
+
+
+@pytest.fixture(scope="session")
 def secured(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """Return a server of this worker that asks for tokens."""
     with _database(postgres, template, "contract_secured") as url:

@@ -6,6 +6,7 @@ from contextlib import closing
 from datetime import UTC
 from typing import Any
 
+import grpc
 import pytest
 
 from gatekeeper_client.money import from_money, to_money
@@ -13,6 +14,7 @@ from gatekeeper_client.v1 import override_pb2
 from tests.conftest import ServerFactory
 
 from .overriding import ACTIVE, DAY_S, DECLINED, ENDED, HOUR_S, PENDING, anyone, opened, told, trail
+from .refusals import refusal
 from .wire import ORGANIZATION, Wire, agent, campaign, department, run
 
 TARGETS: dict[str, dict[str, Any]] = {
@@ -54,6 +56,19 @@ def test_little_need_be_said(wire: Wire, organization: str) -> None:
     """An override is for the whole organization, and lasts an hour."""
     override = opened(wire, organization).on()
     assert (override.scope, lasts_s(override)) == (ORGANIZATION, HOUR_S)
+
+
+def test_the_same_again_grants_nothing_more(wire: Wire, organization: str) -> None:
+    """A request under an id of the admin's may be sent again, also once it was ended; not with other terms."""
+    desk = opened(wire, organization)
+    granted = desk.on("5", request_id="o-1")
+    assert granted.override_id == "o-1"
+    assert desk.on("5", request_id="o-1") == granted
+    found = refusal(desk.on, "6", request_id="o-1")
+    assert (found.code, found.reason) == (grpc.StatusCode.ALREADY_EXISTS, "OVERRIDE_MISMATCH")
+    desk.off(override_id="o-1")
+    assert desk.on("5", request_id="o-1").state == ENDED
+    assert len(desk.listed()) == 1
 
 
 def test_one_lasts_for_31_days_at_most(wire: Wire, organization: str) -> None:

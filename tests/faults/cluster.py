@@ -41,7 +41,8 @@ class Cluster:
                 env=server_environment(self.logs(place), **self.settings),
                 start_new_session=True,
             )
-        self.servers[place] = Server(process=process, address=_address(process, str(log)))
+        self.servers[place] = server = Server(process=process, address="")
+        server.address = _address(process, str(log))
 
     def kill(self, *places: int) -> None:
         """End servers as a crash would."""

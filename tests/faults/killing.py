@@ -30,6 +30,7 @@ class Killer:
                 await self.strike()
         finally:
             working.cancel()
+            await asyncio.wait([working])
         await working
 
     async def strike(self) -> None:

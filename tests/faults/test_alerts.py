@@ -138,8 +138,12 @@ async def _cross_twice(scale: Scale, cluster: Cluster, seed: int) -> None:
         assert _alerts(url, "THRESHOLD") == sorted(2 * CROSSINGS)
         assert _alerts(url, "RESOLVED") == CROSSINGS
         assert crossing.spending.callers.retries, "no kill was felt"
-        listed = [alert.alert_id async for alert in clients[0].list_alerts(ORGANIZATION, kind="THRESHOLD", page_size=5)]
+        listed = await crossing.spending.callers.until_answered(Random(seed), _listed)
         assert len(listed) == len({*listed}) == 2 * len(CROSSINGS)
+
+
+async def _listed(client: AsyncClient) -> list[str]:
+    return [alert.alert_id async for alert in client.list_alerts(ORGANIZATION, kind="THRESHOLD", page_size=5)]
 
 
 async def _until_delivered(url: str) -> None:

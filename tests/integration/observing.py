@@ -13,7 +13,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Server, ServerFactory
-from tests.contract.wire import until
+from tests.contract.wire import Wire, until
 
 HTTP = re.compile(r"metrics +http://(\S+)/metrics")
 
@@ -79,6 +79,7 @@ def events(log: Path) -> list[dict[str, Any]]:
 
 
 Watch = Callable[..., Watched]
+Connect = Callable[[Watched], Wire]
 
 
 def watching(start_server: ServerFactory, database_url: str, folder: Path) -> Watch:

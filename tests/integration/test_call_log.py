@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,32 +12,12 @@ import pytest
 from gatekeeper.domain.access import Role
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
-from tests.conftest import ServerFactory
 from tests.contract.secured import Secured
-from tests.contract.wire import TIMEOUT_S, Wire, until
-from tests.integration.observing import Watch, Watched, events, watching
+from tests.contract.wire import TIMEOUT_S, until
+from tests.integration.observing import Connect, Watch, events
 
 PRIVATE = "a text that nobody needs to know"
 POISON = "ALTER TABLE reservations ADD CONSTRAINT poison CHECK (amount <> 6.66) NOT VALID"
-
-
-@pytest.fixture
-def watch(start_server: ServerFactory, database_url: str, tmp_path: Path) -> Watch:
-    """Return what starts servers with a log."""
-    return watching(start_server, database_url, tmp_path)
-
-
-@pytest.fixture
-def wire_to(database_url: str) -> Iterator[Callable[[Watched], Wire]]:
-    """Return what connects to a server of the test's database."""
-    with ExitStack() as stack:
-
-        def connect(watched: Watched) -> Wire:
-            wire = Wire(watched.server.address, database_url)
-            stack.callback(wire.close)
-            return wire
-
-        yield connect
 
 
 def fails(call: Callable[..., Any], *arguments: Any, **fields: Any) -> grpc.StatusCode:
@@ -50,7 +28,7 @@ def fails(call: Callable[..., Any], *arguments: Any, **fields: Any) -> grpc.Stat
     return code
 
 
-def test_each_call_has_a_line(watch: Watch, wire_to: Callable[[Watched], Wire]) -> None:
+def test_each_call_has_a_line(watch: Watch, wire_to: Connect) -> None:
     """With what was called, for whom, by whom, what came of it, and how long it took."""
     watched = watch()
     wire = wire_to(watched)
@@ -76,7 +54,7 @@ def test_each_call_has_a_line(watch: Watch, wire_to: Callable[[Watched], Wire]) 
     assert [line["level"] for line in lines] == ["info"] * 4 + ["warning"]
 
 
-def test_neither_tokens_nor_requests_are_logged(watch: Watch, wire_to: Callable[[Watched], Wire]) -> None:
+def test_neither_tokens_nor_requests_are_logged(watch: Watch, wire_to: Connect) -> None:
     """Of a request only organization and reservation are, of a token nothing but its name, of an amount nothing."""
     watched = watch(GATEKEEPER_INSECURE="0")
     secured = Secured(wire_to(watched))
@@ -99,7 +77,7 @@ def test_neither_tokens_nor_requests_are_logged(watch: Watch, wire_to: Callable[
         assert secret not in text
 
 
-def test_what_is_no_request_has_a_line(watch: Watch, wire_to: Callable[[Watched], Wire]) -> None:
+def test_what_is_no_request_has_a_line(watch: Watch, wire_to: Connect) -> None:
     """So have messages that cannot be read, and such whose names are too long to be any."""
     watched = watch()
     wire = wire_to(watched)
@@ -110,7 +88,7 @@ def test_what_is_no_request_has_a_line(watch: Watch, wire_to: Callable[[Watched]
     assert long["organization"] == "x" * 128
 
 
-def test_calls_that_nobody_waits_for(watch: Watch, wire_to: Callable[[Watched], Wire], database_url: str) -> None:
+def test_calls_that_nobody_waits_for(watch: Watch, wire_to: Connect, database_url: str) -> None:
     """A call whose caller has left, or whose deadline has passed, has a line that says so."""
     watched = watch()
     wire = wire_to(watched)
@@ -127,7 +105,7 @@ def test_calls_that_nobody_waits_for(watch: Watch, wire_to: Callable[[Watched], 
     assert {line["code"] for line in watched.calls()} == {"OK", "CANCELLED", "DEADLINE_EXCEEDED"}
 
 
-def test_only_calls_without_a_verdict(watch: Watch, wire_to: Callable[[Watched], Wire]) -> None:
+def test_only_calls_without_a_verdict(watch: Watch, wire_to: Connect) -> None:
     """Where only those are to be logged, verdicts have no line, denials among them."""
     watched = watch(GATEKEEPER_LOG_CALLS="failed")
     wire = wire_to(watched)
@@ -139,7 +117,7 @@ def test_only_calls_without_a_verdict(watch: Watch, wire_to: Callable[[Watched],
 
 
 @pytest.mark.parametrize("setting", [{"GATEKEEPER_LOG_CALLS": "none"}, {"GATEKEEPER_LOG_LEVEL": "error"}])
-def test_no_calls(watch: Watch, wire_to: Callable[[Watched], Wire], setting: dict[str, str]) -> None:
+def test_no_calls(watch: Watch, wire_to: Connect, setting: dict[str, str]) -> None:
     """Where none is to be logged, or only errors are, none has a line."""
     watched = watch(**setting)
     wire = wire_to(watched)
@@ -149,7 +127,7 @@ def test_no_calls(watch: Watch, wire_to: Callable[[Watched], Wire], setting: dic
     assert watched.calls() == []
 
 
-def test_the_last_calls_are_logged(watch: Watch, wire_to: Callable[[Watched], Wire]) -> None:
+def test_the_last_calls_are_logged(watch: Watch, wire_to: Connect) -> None:
     """A server that stops writes down what it has answered until then."""
     watched = watch()
     wire = wire_to(watched)
@@ -159,7 +137,7 @@ def test_the_last_calls_are_logged(watch: Watch, wire_to: Callable[[Watched], Wi
     assert len(watched.calls()) == 50
 
 
-def test_lines_for_people(watch: Watch, wire_to: Callable[[Watched], Wire]) -> None:
+def test_lines_for_people(watch: Watch, wire_to: Connect) -> None:
     """In the format of terminals, calls are lines to read."""
     watched = watch(GATEKEEPER_LOG_FORMAT="console")
     wire = wire_to(watched)
@@ -170,7 +148,7 @@ def test_lines_for_people(watch: Watch, wire_to: Callable[[Watched], Wire]) -> N
     assert '"acme"' in line
 
 
-def test_an_unforeseen_error_is_told_once(watch: Watch, wire_to: Callable[[Watched], Wire]) -> None:
+def test_an_unforeseen_error_is_told_once(watch: Watch, wire_to: Connect) -> None:
     """Its cause is one event, with the trace of the call's line."""
     watched = watch()
     wire = wire_to(watched)

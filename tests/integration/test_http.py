@@ -7,15 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -26,120 +21,10 @@ from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper.web import server as web
 from tests.conftest import ServerFactory, served_url, server_environment
 from tests.contract.test_outage import away
-from tests.contract.wire import WAITING, Wire, agent, campaign, until
-from tests.integration.observing import Watch, watching
-from tests.unit.deployed import named_metrics
+from tests.contract.wire import until
+from tests.integration.observing import Connect, Watch
 
 ELSEWHERE = ("0.0.0.0:0", "[::]:0", "192.0.2.1:0", "127.1:0")
-
-
-@pytest.fixture
-def watch(start_server: ServerFactory, database_url: str, tmp_path: Path) -> Watch:
-    """Return what starts servers with HTTP."""
-    return watching(start_server, database_url, tmp_path)
-
-
-@pytest.fixture
-def wire_to(database_url: str) -> Iterator[Callable[[str], Wire]]:
-    """Return what connects to a server of the test's database."""
-    with ExitStack() as stack:
-
-        def connect(address: str) -> Wire:
-            wire = Wire(address, database_url)
-            stack.callback(wire.close)
-            return wire
-
-        yield connect
-
-
-def test_calls_and_verdicts_are_counted(watch: Watch, wire_to: Callable[[str], Wire]) -> None:
-    """Each RPC counts by its status, with how long it took; verdicts, reasons, batches, overage by themselves."""
-    watched = watch()
-    wire = wire_to(watched.server.address)
-    wire.cap("acme", "10")
-    held = wire.hold("acme", "4")
-    wire.commit(held, "6")
-    wire.deny("acme", "5")
-    with pytest.raises(Exception, match="NOT_FOUND"):
-        wire.status("nobody")
-    scrape = watched.scrape()
-    assert scrape.of("gatekeeper_rpcs_total", method="Reserve", code="OK") == 2
-    assert scrape.of("gatekeeper_rpcs_total", method="GetStatus", code="NOT_FOUND") == 1
-    assert scrape.of("gatekeeper_rpc_duration_seconds_count", method="Reserve") == 2
-    assert scrape.of("gatekeeper_rpc_duration_seconds_bucket", method="Reserve", le="+Inf") == 2
-    assert scrape.of("gatekeeper_errors_total", reason="ORGANIZATION_NOT_FOUND") == 1
-    assert scrape.of("gatekeeper_verdicts_total", verdict="ADMITTED") == 1
-    assert scrape.of("gatekeeper_verdicts_total", verdict="OUT_OF_BUDGET") == 1
-    assert scrape.of("gatekeeper_verdicts_total", verdict="BUDGET_FROZEN") == 0
-    assert scrape.of("gatekeeper_batch_calls_sum") == 3
-    assert scrape.of("gatekeeper_overages_total") == 1
-    assert scrape.of("gatekeeper_overage_amount_total", currency="USD") == 2
-    assert scrape.of("gatekeeper_ready") == scrape.of("gatekeeper_database_up") == 1
-
-
-def test_the_books_are_shown(watch: Watch, wire_to: Callable[[str], Wire]) -> None:
-    """Budgets in their current period, open holds, overrides and alerts are what the database has."""
-    watched = watch(GATEKEEPER_ALERT_INTERVAL_S="60")
-    wire = wire_to(watched.server.address)
-    wire.cap("acme", "10")
-    wire.hold("acme", "9")
-    wire.sql(
-        "WITH told AS (INSERT INTO alerts (organization, kind, subject, message, occurred_at, dispatched_at)"
-        " VALUES ('', 'TEST', 'waits', '', now() - interval '1 h', NULL), ('', 'TEST', 'dead', '', now(), now())"
-        " RETURNING alert_id, dispatched_at)"
-        " INSERT INTO alert_deliveries SELECT '', alert_id, 'log', 'DEAD', 1, now() FROM told"
-        " WHERE dispatched_at IS NOT NULL"
-    )
-    wire.sql(
-        "INSERT INTO verifications (started_at, finished_at, differences, audit_differences)"
-        " VALUES (now() - interval '5 s', now(), 3, 1)"
-    )
-    wire.sql(
-        "INSERT INTO overrides (organization, override_id, scope_kind, scope_id, max_amount, ttl, state, created_at,"
-        " expires_at, reason) SELECT 'acme', o, 'ORGANIZATION', '', 1, interval '1 h', 'PENDING', now(), until, 'why'"
-        " FROM (VALUES ('a', now() + interval '1 h'), ('b', now() - interval '1 h')) v(o, until)"
-    )
-    scrape = watched.scrape()
-    whole = {"organization": "acme", "scope_kind": "ORGANIZATION", "scope": "", "window": "MONTH"}
-    assert scrape.of("gatekeeper_budget_utilization_ratio", **whole) == 0.9
-    assert scrape.of("gatekeeper_budget_cap", **whole) == 10
-    assert scrape.of("gatekeeper_budget_reserved", **whole) == 9
-    assert scrape.of("gatekeeper_holds_open") == 1
-    assert scrape.of("gatekeeper_holds_overdue") == 0
-    assert (scrape.of("gatekeeper_alert_wait_seconds") or 0) >= 3600
-    assert (scrape.of("gatekeeper_alerts_waiting") or 0) >= 1
-    assert scrape.of("gatekeeper_alerts_dead") == 1
-    assert scrape.of("gatekeeper_overrides", state="PENDING") == 1
-    assert scrape.of("gatekeeper_verification_differences", part="books") == 3
-    assert scrape.of("gatekeeper_verification_differences", part="audit") == 1
-    assert scrape.of("gatekeeper_verification_duration_seconds") == 5
-
-
-def test_the_fullest_budgets_only(watch: Watch, wire_to: Callable[[str], Wire]) -> None:
-    """However many budgets there are, the set number of them has series, those that are used most."""
-    watched = watch(GATEKEEPER_METRICS_BUDGETS_MAX="2")
-    wire = wire_to(watched.server.address)
-    for number, cap in enumerate(("10", "2", "4")):
-        wire.cap("acme", cap, agent(f"a{number}"))
-        wire.hold("acme", "1", agent=f"a{number}")
-    shown = watched.scrape().series("gatekeeper_budget_utilization_ratio")
-    assert [labels["scope"] for labels in shown] == ["a1", "a2"]
-
-
-def test_names_are_escaped(watch: Watch, wire_to: Callable[[str], Wire]) -> None:
-    """A name with quotes, backslashes and other letters comes through as it is, and makes no series of its own."""
-    name = 'a"b\\c{}, é=1'
-    watched = watch()
-    wire = wire_to(watched.server.address)
-    wire.cap("acme", "10", campaign(name))
-    wire.hold("acme", "1", campaign=name)
-    shown = watched.scrape().series("gatekeeper_budget_cap")
-    assert name in {labels["scope"] for labels in shown}
-
-
-def test_rules_and_dashboard_name_metrics_that_exist(watch: Watch) -> None:
-    """Whatever the files for Prometheus and Grafana ask for, a server that has done nothing yet already names."""
-    assert named_metrics() - watch().scrape().names == set()
 
 
 def test_health_and_readiness(watch: Watch) -> None:
@@ -151,10 +36,10 @@ def test_health_and_readiness(watch: Watch) -> None:
     assert ready.json() == {"ready": True, "parts": {"database": True, "schema": True, "not_stopping": True}}
 
 
-def test_a_database_that_is_away(postgres: EmbeddedPostgres, watch: Watch, wire_to: Callable[[str], Wire]) -> None:
+def test_a_database_that_is_away(postgres: EmbeddedPostgres, watch: Watch, wire_to: Connect) -> None:
     """The process is alive and not ready, its scrapes answer, and what the books said is missing until it is back."""
     watched = watch()
-    wire = wire_to(watched.server.address)
+    wire = wire_to(watched)
     wire.hold("acme", "1")
     assert watched.scrape().of("gatekeeper_holds_open") == 1
     with away(postgres, wire):
@@ -167,27 +52,6 @@ def test_a_database_that_is_away(postgres: EmbeddedPostgres, watch: Watch, wire_
         assert scrape.of("gatekeeper_rpcs_total", method="Reserve", code="OK") == 1
     until(lambda: watched.get("/readyz").status_code == 200)
     until(lambda: watched.scrape().of("gatekeeper_holds_open") == 1)
-
-
-def test_a_database_that_hangs(watch: Watch, wire_to: Callable[[str], Wire]) -> None:
-    """While a statement for metrics waits for a lock, scrapes answer without the books, and do not pile up."""
-    watched = watch()
-    wire = wire_to(watched.server.address)
-    with psycopg.connect(wire.database_url) as other:
-        other.execute("LOCK TABLE verifications")
-        began = time.monotonic()
-        scrape = watched.scrape()
-        assert scrape.of("gatekeeper_database_up") == 0
-        assert scrape.of("gatekeeper_holds_open") is None
-        threads = [threading.Thread(target=watched.scrape) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert time.monotonic() - began < 10
-        ((waiting,),) = wire.sql(WAITING)
-        assert waiting <= 1
-    until(lambda: watched.scrape().of("gatekeeper_holds_open") == 0)
 
 
 def test_a_server_that_stops_says_so_first(watch: Watch) -> None:

@@ -155,7 +155,9 @@ def test_an_override_is_for_one_thing() -> None:
         max_amount=Money(units=50),
         ttl=Duration(seconds=60),
         reason="launch",
+        request_id=request.request_id,
     )
+    assert request.request_id
     assert request_override_request("acme", {"reservation": "job-1"}).reservation == "job-1"
     with pytest.raises(TypeError, match="one of scope, reservation, override_id"):
         set_override_request("acme", {"reservation": "job-1", "override_id": "o1"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event
@@ -48,18 +49,17 @@ class Script(grpc.GenericRpcHandler):
 
     def play(self, request: WatchStatusRequest, context: grpc.ServicerContext) -> Iterator[WatchStatusResponse]:
         self.asked.append(request)
-        for line in self.connections.pop(0):
+        lines = self.connections.pop(0)
+        # Told before the last line is said: a caller that leaves right after it is not played to any more.
+        if None in lines and not context.add_callback(self.was_left.set):
+            self.was_left.set()
+        for line in lines:
             if isinstance(line, WatchStatusResponse):
                 yield line
             elif line is None:
-                self._stays(context)
+                self.was_left.wait(10)
             elif line is not grpc.StatusCode.OK:
                 context.abort(line, "broken off")
-
-    def _stays(self, context: grpc.ServicerContext) -> None:
-        if not context.add_callback(self.was_left.set):
-            self.was_left.set()  # the caller is gone already
-        self.was_left.wait(10)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ async def test_a_watch_of_asyncio_comes_back(script: Script, target: str) -> Non
         watch = client.watch_status("acme", on_lost=lost.append)
         assert [await anext(watch) for _ in HEARD] == HEARD
         await watch.aclose()  # type: ignore[attr-defined]
-    assert script.was_left.wait(10)
+    assert await asyncio.to_thread(script.was_left.wait, 10)
     assert [type(error) for error in lost] == [Unavailable, Unavailable, Overloaded, Unavailable]
 
 

@@ -21,6 +21,7 @@ each attribute ends up in the metadata of the answer::
     │   ├── OutOfScope
     │   └── IdentityUnmapped
     ├── ReservationMismatch
+    ├── OverrideMismatch
     ├── TokenExists
     ├── WrongState
     │   ├── AlreadyCommitted
@@ -125,6 +126,10 @@ class IdentityUnmapped(NotPermitted):
 
 class ReservationMismatch(GatekeeperError):
     """Reservation {reservation_id!r} was made with other content. Use a new id for a new call."""
+
+
+class OverrideMismatch(GatekeeperError):
+    """Override {override_id!r} was made on other terms. Use a new request_id for a new override."""
 
 
 class TokenExists(GatekeeperError):

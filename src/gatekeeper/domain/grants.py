@@ -22,7 +22,7 @@ from .audit import AuditAction
 from .commands import Money
 from .money import ZERO, plain
 from .organization import Organization
-from .override_steps import Step, Target
+from .override_steps import Step, Target, target_of
 from .overrides import Override, OverrideState
 
 TTL_DEFAULT = timedelta(hours=1)
@@ -48,12 +48,18 @@ class GrantLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What is asked for, or granted unasked."""
+    """What is asked for, or granted unasked; `override_id` is empty where whoever does so has chosen none."""
 
     target: Target
     max_amount: Money
     reason: str
     ttl: timedelta = TTL_DEFAULT
+    override_id: str = ""
+
+    def made(self, override: Override) -> bool:
+        """Tell whether an override is the one that was granted on these terms."""
+        told = (target_of(override), override.max_amount, override.ttl, override.reason)
+        return told == (self.target, self.max_amount.amount, self.ttl, self.reason) and not override.requested_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from gatekeeper.domain import errors
@@ -33,7 +34,8 @@ async def set_override(grants: Grants, request: pb.SetOverrideRequest, actor: Ac
     if request.enabled and override_id:
         return _set(await grants.approve(organization, override_id, _read_approval(request), actor))
     if request.enabled:
-        return _set(await grants.turn_on(organization, read_terms(request), actor))
+        terms = replace(read_terms(request), override_id=request.request_id)
+        return _set(await grants.turn_on(organization, terms, actor))
     if override_id:
         ended = await grants.end(organization, override_id, reason, actor)
     else:

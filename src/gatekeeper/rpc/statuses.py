@@ -43,6 +43,7 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
     errors.IdentityUnmapped: Status(grpc.StatusCode.PERMISSION_DENIED, ErrorReason.ERROR_REASON_IDENTITY_UNMAPPED),
     errors.TokenExists: Status(grpc.StatusCode.ALREADY_EXISTS, ErrorReason.ERROR_REASON_TOKEN_EXISTS),
     errors.ReservationMismatch: Status(grpc.StatusCode.ALREADY_EXISTS, ErrorReason.ERROR_REASON_RESERVATION_MISMATCH),
+    errors.OverrideMismatch: Status(grpc.StatusCode.ALREADY_EXISTS, ErrorReason.ERROR_REASON_OVERRIDE_MISMATCH),
     errors.AlreadyCommitted: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_ALREADY_COMMITTED),
     errors.AlreadyReleased: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_ALREADY_RELEASED),
     errors.ReservationExpired: Status(

@@ -79,11 +79,18 @@ class Grants:
     async def turn_on(self, organization: str, terms: Terms, actor: Actor) -> Decided:
         """Make an override that an admin grants unasked; above some amount it waits for a second admin.
 
-        Raises `ReservationInUse`, `TooManyOverrides`, `CurrencyMismatch` or `InvalidField`.
+        The same again, under an id of the admin's, is answered again, and grants nothing more.
+
+        Raises `OverrideMismatch`, `ReservationInUse`, `TooManyOverrides`, `CurrencyMismatch` or `InvalidField`.
         """
         async with self._changing(organization) as books:
+            if terms.override_id and (known := await storage.find(books.connection, organization, terms.override_id)):
+                if not terms.made(known):
+                    raise errors.OverrideMismatch(override_id=terms.override_id)
+                return _decided(books, known)
             await books.demand_unused(terms.target)
-            step = grants.grant(books.organization, new_override_id(), terms, actor, books.now, limits=self._limits)
+            override_id = terms.override_id or new_override_id()
+            step = grants.grant(books.organization, override_id, terms, actor, books.now, limits=self._limits)
             await books.demand_room(step.after, self._limits)
             books.steps.append(step)
         return _decided(books, step.after)

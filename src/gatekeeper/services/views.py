@@ -31,7 +31,7 @@ class View:
     organization: Organization
     is_whole: bool
     balances: Sequence[Balance]
-    overrides: Sequence[Override]
+    overrides: tuple[Override, ...]
     read_at: datetime
 
 
@@ -92,13 +92,13 @@ async def read_view(reads: Pool, organization: str) -> View:
             standings = await storage.list_budgets(
                 connection, organization, periods=[current.day, current.month, TOTAL], limit=STATUS_MAX
             )
-            in_force: Sequence[Override] = ()
+            in_force: list[Override] = []
             if owner.overrides_until is not None and now < owner.overrides_until:
                 in_force = await overrides.in_force(connection, organization, None, now=now, limit=IN_FORCE_MAX)
     return View(
         organization=owner,
         is_whole=True,
         balances=[s.balance or s.budget.fresh(current.of(s.budget.window)) for s in standings],
-        overrides=in_force,
+        overrides=tuple(in_force),
         read_at=now,
     )

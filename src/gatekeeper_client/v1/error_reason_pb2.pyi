@@ -61,6 +61,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_OVERRIDE_NEEDS_ANOTHER: _ErrorReason.ValueType  # 35
     ERROR_REASON_RESERVATION_IN_USE: _ErrorReason.ValueType  # 36
     ERROR_REASON_TOO_MANY_OVERRIDES: _ErrorReason.ValueType  # 37
+    ERROR_REASON_OVERRIDE_MISMATCH: _ErrorReason.ValueType  # 38
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper): ...
 
@@ -102,4 +103,5 @@ ERROR_REASON_OVERRIDE_OVER: ErrorReason.ValueType  # 34
 ERROR_REASON_OVERRIDE_NEEDS_ANOTHER: ErrorReason.ValueType  # 35
 ERROR_REASON_RESERVATION_IN_USE: ErrorReason.ValueType  # 36
 ERROR_REASON_TOO_MANY_OVERRIDES: ErrorReason.ValueType  # 37
+ERROR_REASON_OVERRIDE_MISMATCH: ErrorReason.ValueType  # 38
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

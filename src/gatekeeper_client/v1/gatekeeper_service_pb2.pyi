@@ -436,11 +436,13 @@ class SetOverrideRequest(google.protobuf.message.Message):
     MAX_AMOUNT_FIELD_NUMBER: builtins.int
     TTL_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     organization: builtins.str
     reservation: builtins.str
     override_id: builtins.str
     enabled: builtins.bool
     reason: builtins.str
+    request_id: builtins.str
     @property
     def scope(self) -> gatekeeper_client.v1.budget_pb2.Scope: ...
     @property
@@ -458,9 +460,10 @@ class SetOverrideRequest(google.protobuf.message.Message):
         max_amount: google.type.money_pb2.Money | None = ...,
         ttl: google.protobuf.duration_pb2.Duration | None = ...,
         reason: builtins.str = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["max_amount", b"max_amount", "override_id", b"override_id", "reservation", b"reservation", "scope", b"scope", "target", b"target", "ttl", b"ttl"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["enabled", b"enabled", "max_amount", b"max_amount", "organization", b"organization", "override_id", b"override_id", "reason", b"reason", "reservation", b"reservation", "scope", b"scope", "target", b"target", "ttl", b"ttl"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["enabled", b"enabled", "max_amount", b"max_amount", "organization", b"organization", "override_id", b"override_id", "reason", b"reason", "request_id", b"request_id", "reservation", b"reservation", "scope", b"scope", "target", b"target", "ttl", b"ttl"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["scope", "reservation", "override_id"] | None: ...
 
 Global___SetOverrideRequest: typing_extensions.TypeAlias = SetOverrideRequest
