@@ -31,6 +31,27 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 TRACE = Path(__file__).parents[2] / "shared" / "data" / "claude_code_calls" / "claude_code_calls.csv.gz"
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
+# Budgets that stand above a threshold which is not marked as told, or have a mark without any alert. Of each only its
+# latest period: other thresholds are nothing to those that are over.
+UNTOLD = """
+SELECT format('%s, %s %s, %s %s: %s untold, marked up to %s', organization, scope_kind, scope_id, budget_window, period,
+              basis, told)
+FROM (
+    SELECT DISTINCT ON (organization, scope_kind, scope_id, budget_window) * FROM balances
+    ORDER BY organization, scope_kind, scope_id, budget_window, period DESC
+) AS latest
+JOIN budgets USING (organization, scope_kind, scope_id, budget_window)
+CROSS JOIN LATERAL (VALUES ('SPENT', spent, alerted_spent), ('USED', spent + reserved, alerted_used))
+    AS marks(basis, amount, told)
+WHERE EXISTS (
+    SELECT FROM unnest(thresholds) AS t(threshold)
+    WHERE amount > 0 AND threshold > told AND 100 * amount >= threshold * latest.cap
+) OR told > 0 AND NOT EXISTS (
+    SELECT FROM alerts a
+    WHERE (a.organization, a.scope_kind, a.scope_id, a.budget_window, a.period, a.basis, a.kind)
+        = (latest.organization, scope_kind, scope_id, budget_window, period, marks.basis, 'THRESHOLD')
+)
+"""
 # What servers of this worker log in with. It stays, for several of them share a PostgreSQL.
 SERVER_PASSWORD = secrets.token_urlsafe()
 
@@ -93,10 +114,12 @@ def database_url(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
 
 
 def verify(url: str) -> list[str]:
-    """Return what the books of a database get wrong."""
+    """Return what the books of a database get wrong, and which crossings of thresholds nobody was told of."""
     from gatekeeper.services.verification import verify_books
 
-    return [str(difference) for difference in asyncio.run(verify_books(url)).differences]
+    with psycopg.connect(url) as connection:
+        untold = [line for (line,) in connection.execute(UNTOLD).fetchall()]
+    return [str(difference) for difference in asyncio.run(verify_books(url)).differences] + untold
 
 
 def url_of(server: EmbeddedPostgres, database: str) -> str:

@@ -69,10 +69,11 @@ class Buf:
     def call(self, rpc: str, body: str, token: str | None) -> subprocess.CompletedProcess[str]:
         self.headers.write_text(f"authorization: Bearer {token}\n" if token else "")
         url = f"{self.base}/{SERVICE_OF[rpc]}/{rpc}"
-        return self._ask("--header", f"@{self.headers}", "--data", "@-", url, body=body)
+        command = [self.program, *self.flags, "--header", f"@{self.headers}", "--data", "@-", url]
+        return answered(rpc, command, body)
 
-    def _ask(self, *arguments: str, body: str = "") -> subprocess.CompletedProcess[str]:
-        return finished([self.program, *self.flags, *arguments], body)
+    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return finished([self.program, *self.flags, *arguments])
 
 
 class Grpcurl:
@@ -98,13 +99,34 @@ class Grpcurl:
     def call(self, rpc: str, body: str, token: str | None) -> subprocess.CompletedProcess[str]:
         header = ["-expand-headers", "-H", "authorization: Bearer ${TOKEN}"] if token else []
         path = f"{SERVICE_OF[rpc]}/{rpc}"
-        return self._ask(*header, "-d", "@", self.address, path, body=body, TOKEN=token or "")
+        command = [self.program, *self.flags, *header, "-d", "@", self.address, path]
+        return answered(rpc, command, body, TOKEN=token or "")
 
-    def _ask(self, *arguments: str, body: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        return finished([self.program, *self.flags, *arguments], body, **environment)
+    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return finished([self.program, *self.flags, *arguments])
 
 
-def finished(command: Sequence[str], body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def answered(rpc: str, command: Sequence[str], body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Call an RPC; leave a stream as soon as its first message has been told, which ends in a line of its own."""
+    if not descriptor(rpc).server_streaming:
+        return finished(command, body, **environment)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, env=os.environ | environment, text=True, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(body)
+        process.stdin.close()
+        told = []
+        for line in process.stdout:
+            told.append(line)
+            if line.rstrip() == "}":
+                process.kill()
+                return subprocess.CompletedProcess(command, 0, "".join(told), "")
+        return subprocess.CompletedProcess(command, process.wait(TIMEOUT_S), "".join(told), process.stderr.read())
+
+
+def finished(command: Sequence[str], body: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         input=body,

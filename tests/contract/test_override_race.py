@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from gatekeeper_client import AsyncClient, AsyncHold, Denied, from_money
-from gatekeeper_client.fields import SetOverride
+from gatekeeper_client.fields import ScopeKindName
 
 from .wire import Wire
 
@@ -20,7 +20,6 @@ CALLERS = 200
 CENTS = Decimal("0.10")
 CAP, GRANTED = Decimal("5.00"), Decimal("3.00")
 TIMEOUT_S = 60
-ON: SetOverride = {"enabled": True, "reason": "why"}
 BOOKED = "SELECT max_amount, reserved, spent FROM overrides WHERE organization = %s ORDER BY max_amount"
 STANDING = "SELECT reserved, spent, overridden, excess FROM balances WHERE organization = %s"
 
@@ -43,6 +42,13 @@ class Two:
             clients = [await stack.enter_async_context(client) for client in opened]
             await clients[0].set_cap(self.organization, cap=CAP)
             yield clients
+
+    async def grant(
+        self, client: AsyncClient, amount: Decimal, scope: tuple[ScopeKindName, str] = ("ORGANIZATION", "")
+    ) -> str:
+        """Turn an override on; return its id."""
+        made = await client.set_override(self.organization, scope=scope, enabled=True, max_amount=amount, reason="why")
+        return made.override.override_id
 
     def booked(self) -> list[tuple[Decimal, ...]]:
         """Return amount, reserved and spent of each override, the smallest first."""
@@ -77,7 +83,7 @@ def test_exactly_what_was_granted(two: Two) -> None:
 
     async def race() -> list[AsyncHold | Denied]:
         async with two.clients() as clients:
-            await clients[0].set_override(two.organization, **ON, max_amount=GRANTED)
+            await two.grant(clients[0], GRANTED)
             return await together(clients, lambda client, _: client.reserve(two.organization, amount=CENTS))
 
     holds = asyncio.run(race())
@@ -103,7 +109,7 @@ def test_what_is_given_back_is_paid_again_but_never_twice(two: Two) -> None:
     async def race() -> Decimal:
         async with two.clients() as clients:
             await clients[0].reserve(two.organization, amount=CAP)
-            await clients[0].set_override(two.organization, **ON, max_amount=GRANTED)
+            await two.grant(clients[0], GRANTED)
             costs = [*await together(clients, spend), *await together(clients, spend)]
             return sum(costs, Decimal(0))
 
@@ -119,8 +125,8 @@ def test_several_overrides_pay_their_own(two: Two) -> None:
     async def race() -> list[AsyncHold | Denied]:
         async with two.clients() as clients:
             await clients[0].reserve(two.organization, amount=CAP)
-            await clients[0].set_override(two.organization, **ON, max_amount=GRANTED)
-            await clients[1].set_override(two.organization, **ON, scope=("RUN", "r"), max_amount=2 * GRANTED)
+            await two.grant(clients[0], GRANTED)
+            await two.grant(clients[1], 2 * GRANTED, ("RUN", "r"))
             return await together(
                 clients,
                 lambda client, number: client.reserve(two.organization, amount=CENTS, run="r" if number % 4 else ""),
@@ -138,7 +144,7 @@ def test_the_same_call_is_paid_once(two: Two) -> None:
     async def race() -> tuple[int, int]:
         async with two.clients() as clients:
             await clients[0].reserve(two.organization, amount=CAP)
-            await clients[0].set_override(two.organization, **ON, max_amount=GRANTED)
+            await two.grant(clients[0], GRANTED)
             holds = await together(
                 clients, lambda client, _: client.reserve(two.organization, amount=2, reservation_id="same", ttl=600)
             )
@@ -158,12 +164,10 @@ def test_off_stops_callers_of_both(two: Two) -> None:
     async def race() -> tuple[int, int]:
         async with two.clients() as clients:
             await clients[0].reserve(two.organization, amount=CAP)
-            made = await clients[0].set_override(two.organization, **ON, max_amount=100 * GRANTED)
+            override_id = await two.grant(clients[0], 100 * GRANTED)
             before = asyncio.create_task(together(clients, is_admitted))
             assert await is_admitted(clients[1], 0)
-            await clients[1].set_override(
-                two.organization, override_id=made.override.override_id, enabled=False, reason="why"
-            )
+            await clients[1].set_override(two.organization, override_id=override_id, enabled=False, reason="why")
             after = await together(clients, is_admitted)
             return 1 + sum(await before), sum(after)
 

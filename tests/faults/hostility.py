@@ -199,8 +199,12 @@ HARMLESS: dict[str, Callable[[], Message]] = {
     "Release": lambda: pb.ReleaseRequest(reservation_id=NOT_THERE),
     "Extend": lambda: pb.ExtendRequest(reservation_id=NOT_THERE),
     "SetCap": lambda: pb.SetCapRequest(etag=NOT_THERE),
+    "SetOverride": lambda: pb.SetOverrideRequest(override_id=NOT_THERE),
+    # The one that is held already.
+    "RequestOverride": lambda: pb.RequestOverrideRequest(reservation=valid("Reserve").reservation_id),
     "CreateToken": lambda: admin_pb.CreateTokenRequest(expire_time=Timestamp(seconds=1)),
     "RevokeToken": lambda: admin_pb.RevokeTokenRequest(token=NOT_THERE),
+    "TestAlerts": lambda: admin_pb.TestAlertsRequest(organization=NOT_THERE),
 }
 FOREIGN = Money(currency_code="XXX")
 

@@ -32,10 +32,11 @@ HEAD_LINES: Final = 1
 # At most so much of the screen is the overrides'.
 OVERRIDES_SHARE: Final = 3
 # What narrow screens do without.
-WIDE: Final = 110
-WIDE_ONLY: Final = ("Period", "")
+WIDTHS_MIN: Final = {"Period": 110, "": 110, "Cap": 76, "Spent": 76, "Held": 76, "State": 76}
 OVERRIDE_COLUMNS: Final = ("Override for", "Left", "Of", "Ends in", "Why")
 OVERRIDE_NUMBERS: Final = ("Left", "Of", "Ends in")
+# What gives way on a narrow screen: a number that is cut off would be another one.
+YIELDING: Final = frozenset({"Budget", "State", "Override for", "Why"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class Screen:
             rows_left -= len(overrides) + FRAME_LINES
         budgets = fullest(standing.budgets.values())[: max(1, rows_left)]
         yield self._head(len(budgets), len(standing.budgets))
-        yield _budget_table(budgets, is_wide=options.max_width >= WIDE)
+        yield _budget_table(budgets, width=options.max_width)
         if overrides:
             yield _override_table(overrides, datetime.now(UTC) + standing.ahead)
 
@@ -111,12 +112,17 @@ def _line(text: str, style: str = "") -> Text:
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
-def _budget_table(budgets: Sequence[BudgetStatus], *, is_wide: bool) -> Table:
-    columns = [(place, name) for place, name in enumerate(COLUMNS) if is_wide or name not in WIDE_ONLY]
+def _one_line(cell: Text) -> Text:
+    cell.no_wrap, cell.overflow = True, "ellipsis"
+    return cell
+
+
+def _budget_table(budgets: Sequence[BudgetStatus], *, width: int) -> Table:
+    columns = [(place, name) for place, name in enumerate(COLUMNS) if width >= WIDTHS_MIN.get(name, 0)]
     table = _table([name for _, name in columns], NUMBERS)
     for budget in budgets:
         row = budget_row(budget)
-        table.add_row(*(row[place] for place, _ in columns))
+        table.add_row(*(_one_line(row[place]) for place, _ in columns))
     return table
 
 
@@ -124,18 +130,20 @@ def _override_table(overrides: Sequence[Override], now: datetime) -> Table:
     table = _table(OVERRIDE_COLUMNS, OVERRIDE_NUMBERS)
     for override in overrides:
         table.add_row(
-            Text(target_text(override)),
+            _one_line(Text(target_text(override))),
             Text(amount_text(override.remaining)),
             Text(money_text(override.max_amount)),
             Text(span_text(override.expire_time.ToDatetime(UTC) - now)),
-            Text(shown(override.reason)),
+            _one_line(Text(shown(override.reason))),
         )
     return table
 
 
 def _table(columns: Sequence[str], right: Sequence[str]) -> Table:
-    """Return an empty table whose rows are one line each, however narrow the screen."""
+    """Return an empty table whose rows are one line each, however narrow the screen; `_one_line` makes their cells."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis")
+        table.add_column(
+            name, justify="right" if name in right else "left", no_wrap=name not in YIELDING, overflow="ellipsis"
+        )
     return table
