@@ -39,6 +39,7 @@ from gatekeeper.services.audit_chain import chain_forever
 from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.execution_logs import ExecutionLogs
 from gatekeeper.services.reports import Reports
+from gatekeeper.services.watch import INTERVAL_S as TELL_INTERVAL_S
 from gatekeeper.settings import Settings
 from gatekeeper.vigilance import vigils
 
@@ -191,7 +192,7 @@ def _works(
 ) -> list[Coroutine[Any, Any, None]]:
     """Return what the server does by itself, each without an end."""
     works = [
-        parts.watches.tell_forever(),
+        upkeep.keep_doing("watch.notify_failed", parts.watches.tell, TELL_INTERVAL_S),
         upkeep.keep_doing("watch.listen_failed", parts.watches.listen, LISTEN_INTERVAL_S),
         upkeep.sweep_forever(parts.gate, parts.own, settings.sweep_interval_s),
         upkeep.probe_forever(

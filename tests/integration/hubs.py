@@ -14,7 +14,7 @@ import psycopg
 from gatekeeper.services.changes import Changes
 from gatekeeper.services.upkeep import keep_doing
 from gatekeeper.services.views import View, read_view
-from gatekeeper.services.watch import Watches
+from gatekeeper.services.watch import INTERVAL_S, Watches
 from gatekeeper.storage.connections import open_pool
 
 TIMEOUT_S = 20
@@ -54,7 +54,7 @@ async def hub_on(database_url: str) -> AsyncIterator[Hub]:
             origin=secrets.token_hex(8),
         )
         tasks = [
-            asyncio.create_task(watches.tell_forever()),
+            asyncio.create_task(keep_doing("watch.notify_failed", watches.tell, INTERVAL_S)),
             asyncio.create_task(keep_doing("watch.listen_failed", watches.listen, 0.05)),
         ]
         try:

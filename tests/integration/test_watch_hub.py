@@ -193,6 +193,26 @@ def test_an_unknown_organization_leaves_nothing_behind(database_url: str) -> Non
     run(test())
 
 
+@SOON
+def test_a_read_that_fails_is_made_again(database_url: str) -> None:
+    """Whatever the reason, those who watch stay, and see what has changed as soon as it can be read."""
+
+    async def test() -> None:
+        set_cap(database_url, "acme", 1)
+        async with listening_hub_on(database_url) as hub, aclosing(hub.watches.messages("acme")) as acme:
+            await message_of(acme)
+            set_cap(database_url, "acme", 2)
+            with psycopg.connect(database_url, autocommit=True) as connection:
+                connection.execute("ALTER TABLE budgets RENAME TO elsewhere")
+                hub.changes.tell("acme")
+                with pytest.raises(psycopg.errors.UndefinedTable):
+                    await anext(hub.watches.messages("acme"))
+                connection.execute("ALTER TABLE elsewhere RENAME TO budgets")
+            assert await message_of(acme) == b"2"
+
+    run(test())
+
+
 def test_whoever_leaves_takes_its_tasks_along(database_url: str) -> None:
     """Cancelled while it waits, for the first message or for a later one: nothing runs on."""
 

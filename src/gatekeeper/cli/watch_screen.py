@@ -144,6 +144,9 @@ def _table(columns: Sequence[str], right: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(
-            name, justify="right" if name in right else "left", no_wrap=name not in YIELDING, overflow="ellipsis"
+            _one_line(Text(name)),
+            justify="right" if name in right else "left",
+            no_wrap=name not in YIELDING,
+            overflow="ellipsis",
         )
     return table

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -182,7 +183,8 @@ class Lane:
         self._activity += 1
         self._gate.waiting += 1
         if self.running is None:
-            self.running = asyncio.create_task(self._run())
+            # A lane is nobody's call: what it logs must not carry the trace of the one that woke it.
+            self.running = asyncio.create_task(self._run(), context=Context())
 
     def _is_stalled(self) -> bool:
         now = asyncio.get_running_loop().time()
