@@ -48,8 +48,10 @@ WHERE EXISTS (
     WHERE amount > 0 AND threshold > told AND 100 * amount >= threshold * latest.cap
 ) OR told > 0 AND NOT EXISTS (
     SELECT FROM alerts a
-    WHERE (a.organization, a.scope_kind, a.scope_id, a.budget_window, a.period, a.basis, a.kind)
-        = (latest.organization, scope_kind, scope_id, budget_window, period, marks.basis, 'THRESHOLD')
+    WHERE (a.organization, a.scope_kind, a.scope_id, a.budget_window, a.period)
+        = (latest.organization, scope_kind, scope_id, budget_window, period)
+        -- The breaker tells one thing of a budget that it makes.
+        AND ((a.basis, a.kind) = (marks.basis, 'THRESHOLD') OR a.kind = 'RUNAWAY')
 )
 """
 # What servers of this worker log in with. It stays, for several of them share a PostgreSQL.

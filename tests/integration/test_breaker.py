@@ -208,13 +208,15 @@ def test_normal_is_read_again(books: str) -> None:
     assert asyncio.run(look_again()) == [0, 1, 0]
 
 
-def test_told_after_a_death(books: str) -> None:
-    """An alert that the process which froze a run did not live to write is written by the next look, and once."""
+def test_told_once(books: str) -> None:
+    """The one alert is written with the freeze; that what is used up crosses every threshold is not told beside it."""
     spent(books, "2", 1, run="wild")
-    assert look(books, per_minute_max=Decimal(1)) == 1
-    rows_of_nothing(books, "DELETE FROM alerts")
-    assert [look(books, per_minute_max=Decimal(1)) for _ in range(2)] == [0, 0]
+    assert [look(books, per_minute_max=Decimal(1)) for _ in range(2)] == [1, 0]
     assert told(books) == ["wild"]
+    with psycopg.connect(books) as connection:
+        assert connection.execute("SELECT array_agg(kind) FROM alerts WHERE scope_kind = 'RUN'").fetchone() == (
+            ["RUNAWAY"],
+        )
 
 
 def test_one_at_a_time(books: str) -> None:

@@ -81,7 +81,9 @@ class Listener:
             assert all(
                 mark < max(self.standing[basis]) for mark in reached - set(told(alerts, basis)) - self.standing[basis]
             )
-            if marks == before.thresholds:
+            if (cap, marks) == (before.cap, before.thresholds):
+                assert alerts == []
+            elif marks == before.thresholds:
                 assert resolved == sorted(self.standing[basis] - reached)
                 assert told(alerts, basis) == sorted(reached - self.standing[basis])
         self.hear(alerts, marked)

@@ -12,12 +12,13 @@ from gatekeeper.domain.breaker import (
     BreakerLimits,
     Normal,
     freeze_reason,
-    is_by_breaker,
     limit_passed,
     runaway_alert,
 )
 from gatekeeper.domain.budget import Budget, Scope, ScopeKind
+from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Window
+from gatekeeper.domain.reservation import ExpiryPolicy
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 ABSOLUTE = BreakerLimits(per_minute_max=Decimal(5))
@@ -53,14 +54,8 @@ def test_what_is_looked_at() -> None:
     assert (bool(ABSOLUTE), bool(TIMES), bool(BreakerLimits())) == (True, True, False)
 
 
-def test_who_froze() -> None:
-    """A budget that somebody else froze, or that was let go on, is not the breaker's."""
-    reason = freeze_reason(Decimal("7.5"), "the limit of 5.00 EUR a minute", "EUR")
-    frozen = Budget(scope=MADE.scope, window=MADE.window, cap=MADE.cap, frozen=True, reason=reason)
-    assert reason == "breaker: 7.50 EUR within a minute, more than the limit of 5.00 EUR a minute"
-    assert is_by_breaker(frozen)
-    assert not is_by_breaker(Budget(scope=MADE.scope, window=MADE.window, cap=MADE.cap, frozen=False, reason=reason))
-    assert not is_by_breaker(Budget(scope=MADE.scope, window=MADE.window, cap=MADE.cap, frozen=True, reason="a test"))
+def in_euros(name: str) -> Organization:
+    return Organization(organization=name, currency="EUR", time_zone="UTC", expiry_policy=ExpiryPolicy.RELEASE)
 
 
 def test_alert() -> None:
@@ -70,12 +65,12 @@ def test_alert() -> None:
         scope=MADE.scope, window=MADE.window, cap=MADE.cap, frozen=True, reason=reason, revision=MADE.revision
     )
     used_up = budget.fresh("total")._replace(spent=Decimal(7), reserved=Decimal("0.5"))
-    alert = runaway_alert("acme & co", budget, used_up, "EUR", NOW)
+    alert = runaway_alert(in_euros("acme & co"), budget, used_up, NOW)
     assert alert.message == (
         """The run "night's run" is frozen: 7.50 EUR within a minute, more than the limit of 5.00 EUR a minute."""
         " Of its total budget (total), 7.50 of 7.50 EUR is used. To let it go on:"
         """ gatekeeper cap AMOUNT --organization 'acme & co' --run 'night'"'"'s run' --window total --thaw"""
     )
     assert (alert.subject, alert.key, alert.spent) == ("revision 3", used_up.key, Decimal(7))
-    roomy = runaway_alert("acme", budget, used_up._replace(spent=Decimal(0)), "EUR", NOW)
+    roomy = runaway_alert(in_euros("acme"), budget, used_up._replace(spent=Decimal(0)), NOW)
     assert "gatekeeper cap --organization acme --run" in roomy.message

@@ -21,6 +21,7 @@ from .access import Actor, Caller, Role
 from .alerts import Alert, AlertKind
 from .budget import Balance, Budget, ScopeKind
 from .money import EXACT, ZERO, plain
+from .organization import Organization
 from .periods import Window
 
 MINUTE = timedelta(minutes=1)
@@ -84,22 +85,18 @@ def freeze_reason(spent: Decimal, limit: str, currency: str) -> str:
     return f"{BY_BREAKER}{plain(spent)} {currency} within a minute, more than {limit}"
 
 
-def is_by_breaker(budget: Budget) -> bool:
-    """Tell whether it was the breaker that froze a budget."""
-    return budget.frozen and budget.reason.startswith(BY_BREAKER)
-
-
-def runaway_alert(organization: str, budget: Budget, balance: Balance, currency: str, now: datetime) -> Alert:
+def runaway_alert(organization: Organization, budget: Budget, balance: Balance, now: datetime) -> Alert:
     """Return what is told of a run or agent whose budget was frozen: once for each time that it is."""
     kind, name = budget.scope.kind.lower(), budget.scope.id
     amount = "" if balance.available else "AMOUNT "
     thaw = (
-        f"gatekeeper cap {amount}--organization {shlex.quote(organization)} --{kind} {shlex.quote(name)}"
+        f"gatekeeper cap {amount}--organization {shlex.quote(organization.organization)} --{kind} {shlex.quote(name)}"
         f" --window {budget.window.lower()} --thaw"
     )
     message = (
         f"The {kind} {name!r} is frozen: {budget.reason.removeprefix(BY_BREAKER)}. Of its {budget.window.lower()}"
-        f" budget ({balance.key.period}), {plain(balance.used)} of {plain(balance.cap)} {currency} is used."
+        f" budget ({balance.key.period}), {plain(balance.used)} of {plain(balance.cap)} {organization.currency} is"
+        " used."
         f" To let it go on: {thaw}"
     )
     return Alert(

@@ -22,7 +22,6 @@ from gatekeeper.domain.breaker import (
     BreakerLimits,
     Normal,
     freeze_reason,
-    is_by_breaker,
     limit_passed,
     runaway_alert,
 )
@@ -35,7 +34,6 @@ from gatekeeper.domain.periods import Window, periods_at
 from gatekeeper.storage import breaker as storage
 from gatekeeper.storage import budgets as budget_rows
 from gatekeeper.storage import turns
-from gatekeeper.storage.alerts import write_alerts
 from gatekeeper.storage.books import database_now
 from gatekeeper.storage.breaker import Spending
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
@@ -50,6 +48,8 @@ log = structlog.get_logger(__name__)
 FREEZES_MAX = 100
 # Looking may take this part of the time; where very much was spent within an hour, it is done less often.
 LOOKING_SHARE = 0.1
+# But not less often than this: a runaway spends on.
+PAUSE_MAX_S = 60.0
 
 
 class Breaker:
@@ -72,16 +72,18 @@ class Breaker:
 
         Raises `DatabaseUnavailable`.
         """
-        begun = time.monotonic()
         with wrap_errors():
             async with self._pool.connection() as connection, connection.transaction():
+                begun = time.monotonic()
                 frozen = await self._look(connection) if await turns.take(connection, Turn.BREAKER) else 0
-        self.looked_s = time.monotonic() - begun
+                self.looked_s = time.monotonic() - begun
         return frozen
 
     async def watch_forever(self, interval_s: float) -> None:
         """Look at every interval."""
-        await repeat("breaker.failed", self.look, lambda _: max(interval_s, self.looked_s / LOOKING_SHARE))
+        await repeat(
+            "breaker.failed", self.look, lambda _: max(interval_s, min(self.looked_s / LOOKING_SHARE, PAUSE_MAX_S))
+        )
 
     async def _look(self, connection: Connection) -> int:
         await connection.execute(storage.BY_INDEX)
@@ -115,10 +117,6 @@ class Breaker:
     async def _stop(self, connection: Connection, spending: Spending, now: datetime) -> bool:
         """Freeze one and tell, unless it is frozen or was let go on; return whether it was frozen now."""
         standings = await _standings(connection, spending, now)
-        for budget, balance in standings:
-            if is_by_breaker(budget):
-                # Once more, in case that the process which froze it has died before it told.
-                await self._tell(spending, budget, balance, now)
         if any(budget.frozen for budget, _ in standings):
             return False
         spent, decided_at = spending.spent, max((b.updated_at for b, _ in standings if b.updated_at), default=None)
@@ -126,25 +124,18 @@ class Breaker:
             spent = await storage.spent_since(connection, spending.organization, spending.scope, decided_at)
         if not (limit := self._limit_passed(spending, spent)):
             return False
-        return await self._freeze(spending, _command(standings, freeze_reason(spent, limit, spending.currency)), now)
+        return await self._freeze(spending, _command(standings, freeze_reason(spent, limit, spending.currency)))
 
-    async def _freeze(self, spending: Spending, command: SetCap, now: datetime) -> bool:
+    async def _freeze(self, spending: Spending, command: SetCap) -> bool:
         """Freeze one and tell; what goes wrong with it does not stop the others."""
         place = {"organization": spending.organization, "kind": spending.scope.kind.value, "id": spending.scope.id}
         try:
-            standing = await self._budgets.set_cap(spending.organization, command, BREAKER)
+            standing = await self._budgets.set_cap(spending.organization, command, BREAKER, announce=runaway_alert)
         except GatekeeperError as error:
             log.warning("breaker.freeze_failed", **place, reason=str(error))
             return False
         log.error("breaker.frozen", **place, reason=standing.budget.reason)
-        await self._tell(spending, standing.budget, standing.balance, now)
         return True
-
-    async def _tell(self, spending: Spending, budget: Budget, balance: Balance, now: datetime) -> None:
-        """Write the alert, on a connection of its own: it stays, whatever becomes of this look."""
-        alert = runaway_alert(spending.organization, budget, balance, spending.currency, now)
-        async with self._pool.connection() as connection:
-            await write_alerts(connection, spending.organization, [alert])
 
 
 async def _standings(connection: Connection, spending: Spending, now: datetime) -> list[tuple[Budget, Balance]]:

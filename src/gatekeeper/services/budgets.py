@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from gatekeeper.domain import caps, errors
 from gatekeeper.domain.access import Actor
+from gatekeeper.domain.alerts import Alert
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.budget import ORGANIZATION, Balance, BalanceKey, Budget, Scope, ScopeKind
 from gatekeeper.domain.caps import SetCap
@@ -21,6 +22,8 @@ from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 
 from .batch import monthly_budget, opening_event
 from .changes import Changes
+
+Announce = Callable[[Organization, Budget, Balance, datetime], Alert]
 
 # Budgets in one answer of GetStatus; ListBudgets pages through more.
 STATUS_MAX = 1000
@@ -108,8 +111,12 @@ class Budgets:
             for standing in standings
         ]
 
-    async def set_cap(self, organization: str, command: SetCap, actor: Actor) -> Standing:
+    async def set_cap(
+        self, organization: str, command: SetCap, actor: Actor, *, announce: Announce | None = None
+    ) -> Standing:
         """Set a budget, and put its current period under it; write down who did.
+
+        What `announce` returns is told instead of the thresholds that the budget then stands above.
 
         Raises `OrganizationNotFound`, `EtagMismatch`, `CurrencyMismatch` or `InvalidField`.
         """
@@ -127,6 +134,8 @@ class Budgets:
                 if balance is None:
                     balance = await storage.count_from_books(connection, organization, key, budget)
                 recapped = caps.recap(balance, budget, found.currency, now)
+                if announce is not None:
+                    recapped = replace(recapped, alerts=[announce(found, budget, recapped.balance, now)])
                 updated_at = await storage.write_budget(connection, organization, budget)
                 await storage.write_recapped(connection, organization, recapped)
                 event = caps.change_event(before.budget if before else None, budget, actor, now)
