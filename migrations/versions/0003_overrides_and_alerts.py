@@ -16,6 +16,7 @@ branch_labels = None
 depends_on = None
 
 
+HOT = ("organizations", "reservations", "open_holds", "budgets", "balances", "executions")
 CHECKS = (
     ("balances", "overridden_not_negative", "overridden >= 0"),
     ("budgets", "floors_in_order", "1 <= floor_batch AND floor_batch <= floor_normal AND floor_normal <= 100"),
@@ -27,7 +28,12 @@ CHECKS = (
 
 
 def upgrade() -> None:
-    """Make the tables of overrides and alerts, and the columns that go with them."""
+    """Make the tables of overrides and alerts, and the columns that go with them.
+
+    The tables of the hot path are locked first, in the order in which batches take them: batches under way end, others
+    wait, and no lock is upgraded on the way, which would meet those of a batch.
+    """
+    op.execute(f"LOCK TABLE {', '.join(HOT)} IN ACCESS EXCLUSIVE MODE")
     op.create_table(
         "alert_deliveries",
         sa.Column("organization", sa.Text(), nullable=False),
@@ -49,7 +55,7 @@ def upgrade() -> None:
     op.create_index(
         "alert_deliveries_due_idx",
         "alert_deliveries",
-        ["next_attempt_at"],
+        ["channel", "next_attempt_at"],
         unique=False,
         postgresql_where=sa.text("state = 'PENDING'"),
     )

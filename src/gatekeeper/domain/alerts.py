@@ -104,13 +104,14 @@ def rearm(balance: Balance, before: Balance, currency: str, now: datetime) -> tu
         return crossings(balance, currency, now)
     resolved, kept = [], {}
     for basis, told in ((AlertBasis.SPENT, before.alerted.spent), (AlertBasis.USED, before.alerted.used)):
-        reached = _reached(balance, basis)
+        # A threshold that is no longer asked for may be crossed still: then there is nothing to resolve.
+        stands = _reached(balance._replace(thresholds=before.thresholds), basis)
         resolved += [
             _threshold_alert(AlertKind.RESOLVED, balance, basis, threshold, currency=currency, now=now)
             for threshold in before.thresholds
-            if reached < threshold <= told
+            if stands < threshold <= told
         ]
-        kept[basis] = min(told, reached)
+        kept[basis] = min(told, stands)
     marked = Alerted(kept[AlertBasis.SPENT], kept[AlertBasis.USED], before.alerted.round + 1)
     armed = balance._replace(alerted=marked)
     alerts, armed = crossings(armed, currency, now)

@@ -65,21 +65,37 @@ class Balances:
             for balance in balances
         ]
 
+    def beyond(self, held: Reservation, more: Decimal) -> Parts:
+        """Return how far each enforced budget of a hold would stand above its cap if `more` than was held is spent.
+
+        Only of `more`: what stands above it already is accounted for.
+        """
+        over = {
+            balance.key[:2]: min(more, balance.used + more - balance.cap)
+            for balance in self.asked(held.attribution, held.periods)
+            if balance.enforcement is Enforcement.ENFORCE
+        }
+        return {budget: part for budget, part in over.items() if part > ZERO}
+
     def settle(
         self, held: Reservation, cost: Decimal, freed: Decimal, kind: ExcessKind, use: OverrideUse | None
     ) -> list[Balance]:
         """Move `cost` to spent and take `freed` from reserved, recording what goes beyond a cap.
 
-        `use` is what is left of the hold's override then.
+        `use` is what the hold's override has paid then.
         """
         settled = []
         for balance in self.asked(held.attribution, held.periods):
-            after = balance._replace(spent=balance.spent + cost, reserved=balance.reserved - freed)
+            paid_more = ZERO
             if held.override and use:
                 budget = balance.key[:2]
-                repaid = held.override.part(*budget) - use.part(*budget)
-                after = after._replace(overridden=after.overridden - repaid)
-            beyond = after.beyond
+                paid_more = use.part(*budget) - held.override.part(*budget)
+            after = balance._replace(
+                spent=balance.spent + cost,
+                reserved=balance.reserved - freed,
+                overridden=balance.overridden + paid_more,
+            )
+            beyond = after.used - after.cap - after.excess - balance.paid_by_overrides - paid_more
             if beyond > ZERO and after.enforcement is Enforcement.ENFORCE:
                 self._changes.excesses.append(Excess(after.key, kind, beyond, held.reservation_id))
                 after = after._replace(excess=after.excess + beyond)

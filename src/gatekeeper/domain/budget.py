@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from .money import ZERO
+from .money import EXACT, NANO, ZERO
 from .periods import Window
 
 HUNDRED = Decimal(100)
@@ -158,14 +158,19 @@ class Balance(NamedTuple):
         return max(ZERO, self.cap - self.spent - self.reserved)
 
     @property
-    def beyond(self) -> Decimal:
-        """How far it stands above its cap, and above what excesses and overrides account for; below zero is room."""
-        return self.spent + self.reserved - self.cap - self.excess - self.overridden
+    def paid_by_overrides(self) -> Decimal:
+        """How much of what stands above the cap overrides have paid for.
+
+        It may be less than `overridden`: what an override paid for comes within the cap when other holds end.
+        """
+        return min(self.overridden, max(ZERO, self.spent + self.reserved - self.cap - self.excess))
 
     def limit(self, priority: Priority) -> Decimal:
-        """Return how much of the budget calls of a priority may use."""
+        """Return how much of the budget calls of a priority may use, in whole nanos."""
         percent = self.floors.percent(priority)
-        return self.cap if percent == 100 else self.cap * percent / HUNDRED  # noqa: PLR2004
+        if percent == 100:  # noqa: PLR2004
+            return self.cap
+        return (self.cap * percent / HUNDRED).quantize(NANO, ROUND_FLOOR, context=EXACT)
 
     def utilization_percent(self) -> Decimal:
         """Return used ÷ cap in percent; a cap of zero counts as used up."""

@@ -68,7 +68,7 @@ def change(organization: Organization, budget: Budget | None, command: SetCap) -
 
 def _floors(before: Floors, command: SetCap) -> Floors:
     normal = before.normal if command.floor_normal is None else command.floor_normal
-    batch = before.batch if command.floor_batch is None else command.floor_batch
+    batch = min(before.batch, normal) if command.floor_batch is None else command.floor_batch
     if batch > normal:
         raise errors.InvalidField(field="floors", problem="BATCH must stop at or below NORMAL")
     return Floors(normal, batch)
@@ -125,7 +125,8 @@ def recap(balance: Balance, budget: Budget, currency: str, now: datetime) -> Rec
         thresholds=budget.thresholds,
     )
     alerts, after = rearm(after, balance, currency, now)
-    if after.beyond <= ZERO or after.enforcement is not Enforcement.ENFORCE:
+    beyond = after.used - after.cap - after.excess - balance.paid_by_overrides
+    if beyond <= ZERO or after.enforcement is not Enforcement.ENFORCE:
         return Recapped(after, None, alerts)
-    excess = Excess(after.key, ExcessKind.CAP_CHANGED, after.beyond, "")
-    return Recapped(after._replace(excess=after.excess + after.beyond), excess, alerts)
+    excess = Excess(after.key, ExcessKind.CAP_CHANGED, beyond, "")
+    return Recapped(after._replace(excess=after.excess + beyond), excess, alerts)

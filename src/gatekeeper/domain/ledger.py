@@ -104,7 +104,7 @@ class Ledger:
         balances = self._balances.asked(attribution, self.periods)
         verdict = decide(amount, balances, command.priority)
         asked = Asked(attribution, model, amount, balances)
-        payment = self._payment(verdict, asked, command.reservation_id, command.override_id)
+        payment = self._payment(verdict, asked, command, command.override_id)
         if isinstance(verdict, Denied) and payment is None:
             return self._deny(command, asked, verdict)
         assert amount is not None
@@ -150,7 +150,7 @@ class Ledger:
             )
         late = held.state is not ReservationState.HELD
         freed = ZERO if late else held.amount
-        use = held.override and held.override.less(held.amount - cost.amount)
+        use = self._paid(held, cost.amount, cost.amount - held.charged - freed)
         balances = self._settle(
             held, cost.amount - held.charged, freed, ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE, use
         )
@@ -193,11 +193,11 @@ class Ledger:
             verdict = decide(more, balances, held.priority)
             asked = Asked(held.attribution, held.model, more, balances)
             # One override pays for one hold.
-            payment = self._payment(verdict, asked, held.reservation_id, use.override_id if use else "")
+            payment = self._payment(verdict, asked, command, use.override_id if use and use.amount else "")
             if isinstance(verdict, Denied) and payment is None:
                 return self._deny(command, asked, verdict)
             self._open_holds.demand_size(amount, balances, self.organization.currency)
-            balances = self._balances.hold(balances, more, verdict, self._book(payment, held, command))
+            balances = self._balances.hold(balances, more, verdict, self._book(payment, extended, command))
             extended = extended._replace(
                 would_deny=held.would_deny or would_deny(verdict), override=payment.use(use) if payment else use
             )
@@ -282,11 +282,26 @@ class Ledger:
                 )
 
     def _payment(
-        self, verdict: Admitted | Denied, asked: Asked, reservation_id: str, override_id: str
+        self, verdict: Admitted | Denied, asked: Asked, command: Reserve | Extend, override_id: str
     ) -> Payment | None:
         if asked.amount is None or not isinstance(verdict, Denied):
             return None
-        return self._overrides.payment(verdict, asked.attribution, reservation_id, asked.amount, override_id)
+        return self._overrides.payment(
+            verdict,
+            asked.attribution,
+            asked.amount,
+            reservation_id=command.reservation_id,
+            caller_id=command.actor.caller.caller_id,
+            named=override_id,
+        )
+
+    def _paid(self, held: Reservation, cost: Decimal, more: Decimal) -> OverrideUse | None:
+        """Return what a hold's override has paid once it has cost so much, `more` than was held or charged for it."""
+        if held.override is None:
+            return None
+        if more <= ZERO:
+            return held.override.less(held.amount - cost)
+        return self._overrides.overage(held.override, self._balances.beyond(held, more))
 
     def _book(self, payment: Payment | None, held: Reservation, command: Reserve | Extend) -> Parts:
         """Have an override pay for what the verdict alone would not let through; return the parts beyond the caps."""

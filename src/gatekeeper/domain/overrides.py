@@ -19,7 +19,7 @@ from .access import Actor
 from .admission import Denied
 from .audit import AuditAction, AuditEvent
 from .budget import Scope, ScopeKind
-from .money import ZERO, plain
+from .money import NANO, ZERO, plain
 from .override_use import OverrideUse, Parts
 from .reservation import Attribution, Reservation
 
@@ -76,7 +76,7 @@ class Override:
         is_open = self.state in {OverrideState.PENDING, OverrideState.ACTIVE}
         return OverrideState.EXPIRED if is_open and now >= self.expires_at else self.state
 
-    def reaches(self, attribution: Attribution, reservation_id: str) -> bool:
+    def reaches(self, attribution: Attribution, reservation_id: str, caller_id: str = "") -> bool:
         """Tell whether a call is one that it is for."""
         return reservation_id == self.reservation_id if self.scope is None else self.scope in attribution.scopes()
 
@@ -114,7 +114,14 @@ class Overrides:
         return override_id in self._overrides
 
     def payment(
-        self, denied: Denied, attribution: Attribution, reservation_id: str, amount: Decimal, named: str = ""
+        self,
+        denied: Denied,
+        attribution: Attribution,
+        amount: Decimal,
+        *,
+        reservation_id: str,
+        caller_id: str,
+        named: str = "",
     ) -> Payment | None:
         """Return what lets a denied call of `amount` through, if there is; only by the `named` override, if one is."""
         if not denied.lacks:
@@ -126,11 +133,24 @@ class Overrides:
             for override in self._overrides.values()
             if override.is_in_force(self._now)
             and (not named or override.override_id == named)
-            and override.remaining >= needed
-            and override.reaches(attribution, reservation_id)
+            and override.remaining >= max(needed, NANO)
+            and override.reaches(attribution, reservation_id, caller_id)
         )
         payer = min(fit, key=Override.rank, default=None)
         return Payment(payer, needed, parts) if payer else None
+
+    def overage(self, use: OverrideUse, parts: Parts) -> OverrideUse:
+        """Return what an override has paid once it also pays what a call cost more than it held, as far as it can.
+
+        `parts` are what of that is beyond each cap. An override that is over pays no more.
+        """
+        override = self._overrides.get(use.override_id)
+        if not parts or override is None or not override.is_in_force(self._now):
+            return use
+        paid = min(max(parts.values()), override.remaining)
+        if paid <= ZERO:
+            return use
+        return use.more(paid, {budget: min(part, paid) for budget, part in parts.items()})
 
     def book(self, payment: Payment) -> None:
         """Book a payment for an open hold."""

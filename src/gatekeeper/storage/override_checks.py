@@ -63,9 +63,7 @@ SELECT CASE WHEN t.override_amount > u.most THEN 'more is paid by its override t
        CASE WHEN t.override_amount > u.most THEN u.most WHEN t.override_amount < u.part THEN u.part END,
        CASE WHEN t.override_amount > u.most OR t.override_amount < u.part THEN t.override_amount END
 FROM reservations t CROSS JOIN LATERAL (
-    SELECT CASE WHEN t.state = 'HELD' THEN t.amount
-                WHEN t.state = 'COMMITTED' OR t.charged <> 0 THEN coalesce(t.committed, t.charged)
-                ELSE 0 END AS most,
+    SELECT CASE WHEN t.state = 'HELD' THEN t.amount ELSE coalesce(t.committed, t.charged) END AS most,
            (SELECT max(a.amount) FROM (VALUES (1)) AS one {PARTS}) AS part,
            jsonb_typeof(t.override_parts) <> 'array'
                OR EXISTS (SELECT FROM (VALUES (1)) AS one {PARTS} WHERE a.amount IS NULL) AS strange

@@ -23,7 +23,7 @@ NEEDED = Statement(
     "needed_overrides",
     f"""
 SELECT {OVERRIDE_COLUMNS} FROM overrides
-WHERE organization = $1 AND state = 'ACTIVE' AND expires_at > clock_timestamp()
+WHERE organization = $1 AND state = 'ACTIVE' AND expires_at > now()
 UNION
 SELECT o.* FROM json_array_elements_text($2) AS asked(id)
 CROSS JOIN LATERAL (

@@ -545,6 +545,7 @@ alert_deliveries = Table(
 )
 Index(
     "alert_deliveries_due_idx",
+    alert_deliveries.c.channel,
     alert_deliveries.c.next_attempt_at,
     postgresql_where=text("state = 'PENDING'"),
 )
