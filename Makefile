@@ -73,13 +73,13 @@ lock: $(STAMP) ## Is the lock file fresh?
 audit: $(STAMP) ## Has any locked dependency a known vulnerability? Says so where nobody answers
 	$(BIN)/python tools/audit_dependencies.py
 
-bench: $(STAMP) ## Measure the server beside its baselines, in one run; about twenty minutes
+bench: $(STAMP) ## Measure the server beside its baselines, in one run; about 25 minutes
 	$(BIN)/python -m benchmarks
 
 bench-quick: $(STAMP) ## The same in a minute, for a first look
 	$(BIN)/python -m benchmarks --quick
 
-faults: $(STAMP) ## Kill servers and PostgreSQL thirty times under load; a few minutes
+faults: $(STAMP) ## Kill servers and PostgreSQL under load, across alerts and overrides; some six minutes
 	$(PYTEST) tests/faults -m slow
 
 hostile: $(STAMP) ## Send 100,000 hostile messages to every RPC of a server; two minutes
