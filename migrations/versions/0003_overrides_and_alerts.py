@@ -55,7 +55,7 @@ def upgrade() -> None:
     op.create_index(
         "alert_deliveries_due_idx",
         "alert_deliveries",
-        ["channel", "next_attempt_at"],
+        ["channel", "organization", "next_attempt_at", "alert_id"],
         unique=False,
         postgresql_where=sa.text("state = 'PENDING'"),
     )
@@ -65,6 +65,23 @@ def upgrade() -> None:
         ["organization", "alert_id"],
         postgresql_where=sa.text("state = 'DEAD'"),
     )
+    op.create_table(
+        "alert_channels",
+        sa.Column("organization", sa.Text(), server_default="", nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("organization", "channel", name=op.f("alert_channels_pkey")),
+        comment="Which channels the servers have, and when one last had each. They are the installation's.",
+    )
+    op.create_table(
+        "installation",
+        sa.Column("organization", sa.Text(), server_default="", nullable=False),
+        sa.Column("installation_id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.CheckConstraint("organization = ''", name=op.f("installation_one_row")),
+        sa.PrimaryKeyConstraint("organization", name=op.f("installation_pkey")),
+        comment="What this installation is called, so that ids which leave it are those of no other.",
+    )
+    op.execute("INSERT INTO installation DEFAULT VALUES")
     op.create_table(
         "alerts",
         sa.Column("organization", sa.Text(), nullable=False),
@@ -135,6 +152,8 @@ def upgrade() -> None:
         sa.Column("approved_by", sa.Text(), server_default="", nullable=False),
         sa.Column("ended_by", sa.Text(), server_default="", nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("bound_scopes", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("terms_digest", sa.LargeBinary(), server_default=sa.text("''"), nullable=False),
         sa.CheckConstraint(
             "(scope_kind = 'ORGANIZATION') = (scope_id = '')", name=op.f("overrides_only_organization_has_no_id")
         ),
@@ -257,3 +276,5 @@ def downgrade() -> None:
         "alert_deliveries_due_idx", table_name="alert_deliveries", postgresql_where=sa.text("state = 'PENDING'")
     )
     op.drop_table("alert_deliveries")
+    op.drop_table("alert_channels")
+    op.drop_table("installation")

@@ -24,6 +24,7 @@ from gatekeeper.rpc.authentication import Authentication
 from gatekeeper.rpc.boundary import Boundary
 from gatekeeper.rpc.call_rates import CallRates
 from gatekeeper.rpc.gatekeeper import GatekeeperServicer
+from gatekeeper.rpc.line_writer import LineWriter
 from gatekeeper.rpc.listen import listening, transport_of
 from gatekeeper.rpc.peers import Peers
 from gatekeeper.rpc.reports import ReportServicer
@@ -38,6 +39,7 @@ from gatekeeper.services.alerts import Alerts
 from gatekeeper.services.audit_chain import chain_forever
 from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.execution_logs import ExecutionLogs
+from gatekeeper.services.repetition import Failures
 from gatekeeper.services.reports import Reports
 from gatekeeper.services.watch import INTERVAL_S as TELL_INTERVAL_S
 from gatekeeper.settings import Settings
@@ -74,8 +76,10 @@ class Running:
     http_address: str | None = None
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Running], None]) -> None:
-    """Serve until `stop` is set; call `ready` once every address answers.
+async def serve(
+    settings: Settings, stop: asyncio.Event, ready: Callable[[Running], None], lines: LineWriter | None = None
+) -> None:
+    """Serve until `stop` is set; call `ready` once every address answers. Calls are logged to `lines`, if given.
 
     Raises `SchemaError`, `DatabaseUnavailable`, `EmbeddedError`, `ListenError` or `OtelMissing` where it cannot.
     """
@@ -89,7 +93,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[Runnin
             # What fails is tried again by upkeep.
             with suppress(DatabaseUnavailable):
                 await parts.start_override.ensure()
-        observation = await stack.enter_async_context(observed(settings, parts))
+        observation = await stack.enter_async_context(observed(settings, parts, lines))
         addresses = await stack.enter_async_context(_listening(settings, parts, observation.witnesses))
         await stack.enter_async_context(_upkeep(settings, parts))
         # What was made so far stays; looking through it again and again for garbage costs two per cent of every call.
@@ -174,10 +178,15 @@ def _boundary(settings: Settings, parts: Parts, peers: Peers, witnesses: Witness
 @asynccontextmanager
 async def _upkeep(settings: Settings, parts: Parts) -> AsyncIterator[None]:
     """Keep doing what the server does by itself while it runs."""
-    probe = partial(upkeep.probe, parts.gate, parts.own, parts.prices, served=(parts.hot, parts.changes, parts.reads))
+    away = Failures("database.away", "database.back")
+    probe = probing(parts, away)
     await parts.health.report(await probe())
+    delivery = AlertDelivery(parts.own, parts.channels, _delivery_limits(settings))
+    # Before anything is answered that there could be an alert of.
+    with suppress(DatabaseUnavailable):
+        await delivery.keep()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(work) for work in _works(settings, parts, probe)]
+        tasks = [group.create_task(work) for work in (*delivery.works(), *_works(settings, parts, probe, away))]
         try:
             yield
         finally:
@@ -187,8 +196,14 @@ async def _upkeep(settings: Settings, parts: Parts) -> AsyncIterator[None]:
                     await parts.callers.write_uses()
 
 
+def probing(parts: Parts, away: Failures) -> Callable[[], Awaitable[dict[str, bool]]]:
+    """Return what probes the database once, and says what of it is well."""
+    served = (parts.hot, parts.changes, parts.reads)
+    return partial(upkeep.probe, parts.gate, parts.probe, parts.prices, served=served, away=away)
+
+
 def _works(
-    settings: Settings, parts: Parts, probe: Callable[[], Awaitable[dict[str, bool]]]
+    settings: Settings, parts: Parts, probe: Callable[[], Awaitable[dict[str, bool]]], away: Failures
 ) -> list[Coroutine[Any, Any, None]]:
     """Return what the server does by itself, each without an end."""
     works = [
@@ -199,11 +214,12 @@ def _works(
             parts.gate,
             probe,
             parts.health.report,
+            away=away,
             interval_s=settings.probe_interval_s,
             timeout_s=settings.stalled_after_s,
         ),
+        upkeep.collect_garbage_while_shut(parts.gate),
         chain_forever(parts.own, parts.audit_key, ExecutionLogs(settings.logs_dir).write, settings.audit_interval_s),
-        *AlertDelivery(parts.own, parts.channels, _delivery_limits(settings)).works(),
         *vigils(settings, parts),
     ]
     if parts.start_override is not None:

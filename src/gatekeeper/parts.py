@@ -37,13 +37,16 @@ from gatekeeper.services.views import read_view
 from gatekeeper.services.watch import Watches
 from gatekeeper.settings import Settings
 from gatekeeper.storage.connections import Pool, open_pool, wrap_errors
+from gatekeeper.storage.installations import read_installation_id
 
 log = structlog.get_logger(__name__)
 
-# Connections of what the server does by itself: one each to sweep, to probe, to know its callers, to chain, to
-# deliver alerts, on however many channels, to tell other processes what has changed, and to predict when budgets are
-# used up, and to read figures for metrics; two for the breaker.
+# Connections of what the server does by itself: one each to sweep, to know its callers, to chain, to deliver alerts, on
+# however many channels, to tell other processes what has changed, and to predict when budgets are used up; two to read
+# figures for metrics, and two for the breaker.
 UPKEEP_POOL = 10
+# The probe's own: whatever else waits for a connection, the database is not away because of it.
+PROBE_POOL = 1
 # Connections of what admins change and agents ask of them: three shares (rpc/shares.py). Each may wait for a lock; on
 # the gate's connections they would stand in the way of every organization's calls.
 CHANGES_POOL = 6
@@ -64,6 +67,7 @@ class Parts:
     changes: Pool
     reads: Pool
     own: Pool
+    probe: Pool
     prices: Prices
     health: Health
     callers: Callers | None
@@ -88,9 +92,10 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
             ("reads", settings.report_pool_max, False),
             # Upkeep has connections of its own: reports that take long must not look like a database away.
             ("upkeep", UPKEEP_POOL, False),
+            ("probe", PROBE_POOL, False),
         )
     ]
-    hot, changes, reads, own = pools
+    hot, changes, reads, own, probe = pools
     prices = Prices()
     await _require(own, prices)
     key = audit_key(settings)
@@ -120,6 +125,7 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
         changes=changes,
         reads=reads,
         own=own,
+        probe=probe,
         prices=prices,
         health=Health(SERVICES),
         callers=None if settings.insecure else Callers(own),
@@ -131,19 +137,24 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
         start_override=StartOverride(changes, _start_terms(settings), key, changed)
         if settings.allow_budget_override
         else None,
-        channels=_channels(settings),
+        channels=await _channels(settings, own),
         metrics=metrics,
     )
 
 
-def _channels(settings: Settings) -> Sequence[Channel]:
+async def _channels(settings: Settings, pool: Pool) -> Sequence[Channel]:
     """Return where alerts are told. Raises `ChannelUnusable`."""
+    with wrap_errors():
+        async with pool.connection() as connection:
+            installation = await read_installation_id(connection)
     url = settings.alert_webhook_url
     return channels_of(
-        logs_dir=settings.logs_dir,
+        logs_dir=settings.logs_dir if settings.alert_log else None,
         webhook_url=None if url is None else url.get_secret_value(),
         webhook_secret_file=settings.alert_webhook_secret_file,
         apprise_file=settings.alert_apprise_file,
+        timeout_s=settings.alert_timeout_s,
+        installation=str(installation),
     )
 
 

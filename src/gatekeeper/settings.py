@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gatekeeper.domain.money import AMOUNT_MAX, NANO
@@ -204,7 +204,8 @@ class Settings(BaseSettings):
         100,
         ge=1,
         le=10_000,
-        description="Overrides of an organization that wait for approval: what admins can look at.",
+        description="Overrides of an organization that wait for approval, at most a tenth of them one caller's: "
+        "what admins can look at.",
     )
     overrides_max: int = Field(
         100,
@@ -213,12 +214,14 @@ class Settings(BaseSettings):
         description="Overrides of an organization in force: what a call without room is measured against.",
     )
     override_second_admin_above: Amount | None = Field(
-        None, description="Overrides of more than this wait for a second admin. Unset: one is enough."
+        None,
+        description="Overrides of more than this, with what the admin has granted alone, wait for a second admin. "
+        "Unset: one is enough.",
     )
     allow_budget_override: bool = Field(
         False,
         validation_alias=AliasChoices("GATEKEEPER_ALLOW_BUDGET_OVERRIDE", "ALLOW_BUDGET_OVERRIDE"),
-        description="Turn an override of every organization on at start, one a day at most. Logged as a warning.",
+        description="Turn an override of every organization on at start, one at a time and a day. Logged as a warning.",
     )
     start_override_max: Amount = Field(
         Decimal(100), gt=0, description="The most that the override at start pays, of each organization."
@@ -242,6 +245,7 @@ class Settings(BaseSettings):
     burn_rate_interval_s: float = Field(
         60, ge=0.1, le=3600, description="How often it is predicted whether budgets last until their period ends."
     )
+    alert_log: bool = Field(True, description="Tell alerts in the log file, below the folder for logs.")
     alert_webhook_url: SecretStr | None = Field(
         None, description="Where alerts are posted as signed JSON (standardwebhooks.com)."
     )
@@ -297,6 +301,19 @@ class Settings(BaseSettings):
         "info", pattern="^(debug|info|warning|error)$", description="The least severe events to log."
     )
     log_format: str = Field("auto", pattern="^(auto|json|console)$", description="console on a terminal, else json.")
+
+    @model_validator(mode="after")
+    def _start_override_needs_no_second(self) -> Settings:
+        """Refuse an override at start that no single admin could grant."""
+        most = self.override_second_admin_above
+        if self.allow_budget_override and most is not None and self.start_override_max > most:
+            message = (
+                f"GATEKEEPER_START_OVERRIDE_MAX={self.start_override_max} must be at most"
+                f" GATEKEEPER_OVERRIDE_SECOND_ADMIN_ABOVE={most} where ALLOW_BUDGET_OVERRIDE is on:"
+                " nobody approves the override at start"
+            )
+            raise ValueError(message)
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
@@ -18,8 +18,36 @@ EXCEPTIONS = structlog.processors.ExceptionRenderer(structlog.tracebacks.Excepti
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure_logging(level: str, fmt: str) -> None:
-    """Send events of `level` and above to standard error, as `console`, `json`, or what suits (`auto`)."""
+class LineLogger:
+    """Gives each event, rendered, to what writes lines."""
+
+    def __init__(self, add: Callable[[str], None]) -> None:
+        """Give lines to `add`."""
+        self._add = add
+
+    def msg(self, message: str) -> None:
+        """Write an event."""
+        self._add(f"{message}\n")
+
+    debug = info = warning = error = critical = msg
+
+
+class _OthersLines(logging.Handler):
+    """Gives what libraries log to what writes lines."""
+
+    def __init__(self, add: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._add = add
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._add(f"{self.format(record)}\n")
+
+
+def configure_logging(level: str, fmt: str, add: Callable[[str], None] | None = None) -> None:
+    """Send events of `level` and above to standard error, as `console`, `json`, or what suits (`auto`).
+
+    With `add`, lines are given to it instead, and so is what libraries log: nobody waits until they are written.
+    """
     last: list[Any] = [EXCEPTIONS, structlog.processors.JSONRenderer()]
     if is_for_people(fmt):
         last = [
@@ -35,9 +63,11 @@ def configure_logging(level: str, fmt: str) -> None:
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr) if add is None else lambda *_: LineLogger(add),
         cache_logger_on_first_use=True,
     )
+    if add is not None:
+        logging.getLogger().addHandler(_OthersLines(add))
     # psycopg's pool reports every failed attempt to connect; the probe says once what matters.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 

@@ -132,6 +132,10 @@ class AsyncClient:
         """Send an alert that says nothing on every channel; `list_alerts` tells how far it has come."""
         return await self._call(self._admin.TestAlerts, admin.TestAlertsRequest(organization=organization), call)
 
+    async def retry_alerts(self, organization: str, **call: Unpack[fields.Call]) -> admin.RetryAlertsResponse:
+        """Try anew what was given up of the alerts of the last 31 days."""
+        return await self._call(self._admin.RetryAlerts, admin.RetryAlertsRequest(organization=organization), call)
+
     def list_budgets(self, organization: str, **which: Unpack[fields.Budgets]) -> AsyncIterator[Budget]:
         """Iterate over budgets, by scope and window, asking for each page when it is reached."""
         request = report.ListBudgetsRequest(organization=organization, **wire(which))

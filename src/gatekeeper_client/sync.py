@@ -124,6 +124,10 @@ class Client:
         """Send an alert that says nothing on every channel; `list_alerts` tells how far it has come."""
         return self._call(self._admin.TestAlerts, admin.TestAlertsRequest(organization=organization), call)
 
+    def retry_alerts(self, organization: str, **call: Unpack[fields.Call]) -> admin.RetryAlertsResponse:
+        """Try anew what was given up of the alerts of the last 31 days."""
+        return self._call(self._admin.RetryAlerts, admin.RetryAlertsRequest(organization=organization), call)
+
     def list_budgets(self, organization: str, **which: Unpack[fields.Budgets]) -> Iterator[Budget]:
         """Iterate over budgets, by scope and window, asking for each page when it is reached."""
         request = report.ListBudgetsRequest(organization=organization, **wire(which))

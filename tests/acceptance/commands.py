@@ -59,6 +59,12 @@ def failed(done: Done) -> str:
     return one_line(done)
 
 
+def unanswered(done: Done) -> str:
+    """Return the one line of a check that could not ask a server, which is no breach."""
+    assert done.code == 3
+    return one_line(done)
+
+
 def one_line(done: Done) -> str:
     """Return the only line that a command printed, to standard error."""
     assert done.out == ""

@@ -92,6 +92,11 @@ def test_alerts_that_arrive(start_server: ServerFactory, database_url: str, tmp_
         done = run("alerts", "test", **at)
         assert (done.code, done.err) == (0, "")
         assert sorted(done.out.splitlines()) == ["log delivered", "webhook delivered"]
+        # One minute may end between two of three, not two.
+        again = [run("alerts", "test", **at) for _ in range(2)][-1]
+        assert "has had a test alert this minute" in failed(again)
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE alerts SET subject = alert_id::text")
         alert = document(run("alerts", "test", "--json", **at))
         assert alert["kind"] == "TEST"
         assert {delivery["state"] for delivery in alert["deliveries"]} == {"DELIVERED"}
@@ -131,6 +136,20 @@ def test_an_alert_that_nobody_took(start_server: ServerFactory, database_url: st
     assert (done.code, breach["kind"], breach["alert_id"]) == (1, "DELIVERY_DEAD", dead["alert_id"])
     assert "webhook given up after 1 attempt: HTTP 500." in breach["message"]
     assert run("check", "--campaign", "spring", **at).code == 0
+
+
+def test_what_was_given_up_is_tried_anew(start_server: ServerFactory, database_url: str, tmp_path: Path) -> None:
+    """`alerts retry` says how many deliveries are on their way again; then there is none to retry."""
+    with receiving(500) as receiver:
+        at = posting(start_server, database_url, tmp_path, receiver.place, GATEKEEPER_ALERT_ATTEMPTS_MAX="1")
+        assert run("alerts", "test", **at).code == 1
+        assert len(told(at, "--delivery", "dead")) == 1
+        receiver.answer(204)
+        assert run("alerts", "retry", **at).out == "1 delivery is on the way again.\n"
+        (alert,) = told(at)
+        assert {delivery["state"] for delivery in alert["deliveries"]} == {"DELIVERED"}
+        assert document(run("alerts", "retry", "--json", **at)) == {"organization": "acme", "deliveries": 0}
+        assert run("alerts", "retry", **at).out == "None was given up.\n"
 
 
 def test_books_that_do_not_add_up(database_url: str, at: dict[str, str]) -> None:

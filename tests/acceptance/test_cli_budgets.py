@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatekeeper_client import Client, Hold
-from tests.acceptance.commands import Done, failed, refused, run
+from tests.acceptance.commands import Done, failed, refused, run, unanswered
 from tests.conftest import Server, ServerFactory
 
 
@@ -95,7 +95,14 @@ def test_names_are_shown_as_they_are(at: dict[str, str]) -> None:
 def test_unknown_organization(at: dict[str, str]) -> None:
     """An organization that nobody opened is a failure of one line."""
     assert "no organization 'acme'" in failed(run("status", **at))
-    assert "no organization 'acme'" in failed(run("check", **at))
+    assert "no organization 'acme'" in unanswered(run("check", **at))
+
+
+def test_no_server_is_no_breach(at: dict[str, str]) -> None:
+    """Where none answers, a check's exit code is neither that of a breach nor that of wrong usage."""
+    nowhere = at | {"BILLING_API_URL": "127.0.0.1:1"}
+    for arguments in ((), ("--amount", "1"), ("--campaign", "spring")):
+        assert "no server answers at 127.0.0.1:1" in unanswered(run("check", *arguments, **nowhere))
 
 
 def test_a_call_that_can_be_paid(server: Server, at: dict[str, str]) -> None:

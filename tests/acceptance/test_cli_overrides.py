@@ -119,6 +119,8 @@ def test_a_denied_call_goes_through_once_it_is_approved(server: Server, at: dict
     assert not asked(server, "2", **call).admitted
     (waiting,) = document(run("override", "list", "--state", "pending", "--json", **at))["overrides"]
     assert (waiting["reservation_id"], waiting["reason"]) == ("job-1", "the mail goes out at noon")
+    assert waiting["call_scopes"] == [{"kind": "CAMPAIGN", "id": "spring"}]
+    assert "reservation job-1 (campaign spring)" in run("override", "list", **at).out
     assert waiting["override_id"] == denied.requested_override.override_id
     approved = document(run("override", "approve", waiting["override_id"], "--ttl", "5m", *WHY, "--json", **at))
     assert approved["state"] == "ACTIVE"

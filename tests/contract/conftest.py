@@ -19,6 +19,7 @@ import pytest
 from gatekeeper.embedded import EmbeddedPostgres
 from tests.conftest import Server, _address, served_url, server_environment, url_of, verify
 
+from .overriding import Office
 from .secured import Secured
 from .wire import Wire, until
 
@@ -31,6 +32,11 @@ GRANT USAGE ON SCHEMA fake TO gatekeeper_server;
 GRANT SELECT ON fake.clock TO gatekeeper_server;
 """
 SEARCH_PATH = "?options=-csearch_path%3Dfake,public,pg_catalog"
+WARY = {
+    "GATEKEEPER_INSECURE": "0",
+    "GATEKEEPER_OVERRIDE_SECOND_ADMIN_ABOVE": "50",
+    "GATEKEEPER_OVERRIDES_MAX": "2",
+}
 OVERDUE = "SELECT reservation_id FROM reservations WHERE state = 'HELD' AND expires_at <= clock_timestamp()"
 
 
@@ -88,6 +94,21 @@ def secured(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.
         with _served(url, tmp_path_factory.mktemp("secured"), GATEKEEPER_INSECURE="0") as wire:
             yield Secured(wire)
         assert verify(url) == []
+
+
+@pytest.fixture(scope="session")
+def wary(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Return a server of this worker that asks for tokens, and for two admins above 50."""
+    with _database(postgres, template, "contract_wary") as url:
+        with _served(url, tmp_path_factory.mktemp("wary"), **WARY) as wire:
+            yield Secured(wire)
+        assert verify(url) == []
+
+
+@pytest.fixture
+def office(wary: Secured, organization: str) -> Office:
+    """Open an organization for one test."""
+    return Office(wary, organization)
 
 
 @pytest.fixture

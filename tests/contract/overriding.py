@@ -32,9 +32,10 @@ HOUR_S, DAY_S = 3600, 86_400
 class Overriding:
     """What somebody does with the overrides of an organization."""
 
-    def __init__(self, call: Callable[[str, Message], Any], organization: str) -> None:
-        """Speak by `call`, which takes an RPC's name and a request."""
+    def __init__(self, call: Callable[[str, Message], Any], organization: str, token: str = "") -> None:
+        """Speak by `call`, which takes an RPC's name and a request; with a token, as its bearer."""
         self.organization = organization
+        self.token = token
         self._call = call
 
     def on(self, amount: str | None = "10", **fields: Any) -> override_pb2.Override:
@@ -95,7 +96,33 @@ def anyone(wire: Wire, organization: str) -> Overriding:
 def bearer(secured: Secured, organization: str, role: Role, **fields: Any) -> Overriding:
     """Return somebody with a new token of a role."""
     token = secured.operator if role is Role.OPERATOR else secured.token(role, organization, **fields)
-    return Overriding(lambda rpc, request: secured.call(rpc, request, token), organization)
+    return bearer_of(secured, organization, token)
+
+
+def bearer_of(secured: Secured, organization: str, token: str) -> Overriding:
+    """Return somebody with a token."""
+    return Overriding(lambda rpc, request: secured.call(rpc, request, token), organization, token)
+
+
+class Office:
+    """An agent, two admins and an operator, who has made them, of an organization that is open."""
+
+    def __init__(self, secured: Secured, organization: str) -> None:
+        """Open it with a cap of 1."""
+        cap = pb.SetCapRequest(organization=organization, cap=to_money(1))
+        secured.call("SetCap", cap, secured.operator)
+        self.agent = bearer(secured, organization, Role.AGENT)
+        self.ada, self.grace = (bearer(secured, organization, Role.ADMIN) for _ in range(2))
+        self.operator = bearer(secured, organization, Role.OPERATOR)
+        self._secured = secured
+
+    def made_by(self, maker: Overriding) -> Overriding:
+        """Return a new admin whom somebody else has made than the operator."""
+        return bearer(self._secured, maker.organization, Role.ADMIN, by=maker.token)
+
+    def is_denied(self) -> bool:
+        """Tell whether a call without room is denied."""
+        return self.agent.reserve("3").HasField("denial")
 
 
 def opened(wire: Wire, organization: str, cap: str = "1") -> Overriding:

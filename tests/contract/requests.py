@@ -162,6 +162,7 @@ VALID: dict[str, Message] = {
         agent_type_price=admin_pb.AgentTypePrice(agent_type="seo", per_1000_tokens=to_money(1, "USD")),
     ),
     "TestAlerts": admin_pb.TestAlertsRequest(organization="o"),
+    "RetryAlerts": admin_pb.RetryAlertsRequest(organization="o"),
 }
 
 FREE_TEXTS = {"period", "reason", "etag", "page_token", "currency_code", "identity", "since", "override_request"}

@@ -27,15 +27,15 @@ class Secured:
         self.wire = wire
         self.operator = asyncio.run(first_token(wire.database_url))
 
-    def token(self, role: Role, organization: str = "", **fields: Any) -> str:
-        """Make a token over the wire; return its secret."""
+    def token(self, role: Role, organization: str = "", by: str = "", **fields: Any) -> str:
+        """Make a token over the wire, as the bearer of `by` or else as the operator; return its secret."""
         request = admin_pb.CreateTokenRequest(
             organization=organization,
             name=f"{role.lower()}-{uuid.uuid4().hex[:8]}",
             role=admin_pb.Role.Value(f"ROLE_{role}"),
             **fields,
         )
-        answer: admin_pb.CreateTokenResponse = self.call("CreateToken", request, self.operator)
+        answer: admin_pb.CreateTokenResponse = self.call("CreateToken", request, by or self.operator)
         return answer.secret
 
     def call(self, rpc: str, request: Message, token: str | None = None) -> Any:

@@ -217,6 +217,19 @@ def test_other_thresholds_resolve_nothing_that_stands(wire: Wire, organization: 
     assert told(wire, organization)[-1][:3] == ("THRESHOLD", "USED", 96)
 
 
+def test_other_thresholds_resolve_what_no_longer_stands(wire: Wire, organization: str) -> None:
+    """At 90 % after 96 %, 95 % is resolved with its threshold; 85 and 90 lie above what is known, and are told."""
+    wire.cap(organization, "10", thresholds=[80, 95])
+    wire.hold(organization, "8.6")
+    wire.release(wire.hold(organization, "1"))
+    wire.hold(organization, "0.4")
+    wire.cap(organization, thresholds=[50, 85, 90])
+    expected = used(80, 95) + resolved(95) + used(85, 90, number=2)
+    assert told(wire, organization) == expected
+    wire.cap(organization, "17")
+    assert told(wire, organization) == expected + resolved(85, 90, number=2)
+
+
 def test_each_is_told_once_through_many_calls(wire: Wire, organization: str) -> None:
     """However many calls cross together, and whatever the batches are, each threshold is told once."""
     wire.cap(organization, "10")

@@ -20,7 +20,7 @@ RPCS = {
         *("ListBudgets", "ListReservations", "ListExecutions", "ListAuditEvents", "ListOverrides", "ListAlerts"),
         "WatchStatus",
     ],
-    ADMIN: ["CreateToken", "ListTokens", "RevokeToken", "SetPrice", "TestAlerts"],
+    ADMIN: ["CreateToken", "ListTokens", "RevokeToken", "SetPrice", "TestAlerts", "RetryAlerts"],
 }
 
 

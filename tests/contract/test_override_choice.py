@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from .override_sums import booked, standing
+from .override_sums import EXCESSES, booked, standing
 from .overriding import DAY_S, HOUR_S, opened
 from .refusals import refusal
 from .wire import Wire, campaign, run
@@ -40,6 +40,16 @@ def test_only_the_named_one_pays(wire: Wire, organization: str) -> None:
     desk.off(override_id=narrow.override_id)
     wire.deny(organization, "1", run="r", override_id=narrow.override_id)
     wire.hold(organization, "1", run="r")
+
+
+def test_a_larger_cost_is_paid_by_the_one_that_pays(wire: Wire, organization: str) -> None:
+    """What a call costs beyond its hold comes out of the hold's override alone, though a narrower one has more left."""
+    desk = opened(wire, organization, "0")
+    broad, narrow = desk.on("3"), desk.on("10", scope=run("r"))
+    held = wire.hold(organization, "2", run="r", override_id=broad.override_id)
+    wire.commit(held, "7")
+    assert (booked(desk, broad.override_id), booked(desk, narrow.override_id)) == ((0, 3), (0, 0))
+    assert wire.sql(EXCESSES, organization) == [("OVERAGE", 4)]
 
 
 def test_an_override_that_nobody_knows(wire: Wire, organization: str) -> None:

@@ -157,12 +157,12 @@ def test_as_many_as_may_wait(start_server: ServerFactory, database_url: str) -> 
         assert all(denial.message.endswith("none was asked for.") for denial in denials[2:])
         refused = refusal(desk.request, reservation="j")
         assert refused.reason == "TOO_MANY_OVERRIDES"
-        assert refused.metadata == {"organization": "acme", "most": "3", "state": "pending"}
+        assert refused.metadata == {"whose": "The organization", "most": "3", "state": "pending"}
         desk.on()
         desk.approve(denials[0].requested_override.override_id)
         for call, arguments in ((desk.on, ()), (desk.approve, (denials[1].requested_override.override_id,))):
             refused = refusal(call, *arguments)
-            assert refused.metadata == {"organization": "acme", "most": "2", "state": "active"}
+            assert refused.metadata == {"whose": "The organization", "most": "2", "state": "active"}
         assert desk.request(reservation="j").state == PENDING
         desk.off()
         desk.approve(denials[1].requested_override.override_id)

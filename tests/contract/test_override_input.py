@@ -62,6 +62,14 @@ def test_amounts(wire: Wire, organization: str, name: str) -> None:
     assert list(refused(wire, name, request).violations) == ["max_amount"]
 
 
+@pytest.mark.parametrize("request_id", ["start-", "start-2026-11-20", "start-over"])
+def test_ids_of_servers(wire: Wire, organization: str, request_id: str) -> None:
+    """An admin cannot take the id of what a server turns on at its start."""
+    desk = opened(wire, organization)
+    assert list(seen(wire, desk.on, request_id=request_id).violations) == ["request_id"]
+    assert desk.on(request_id=f"re{request_id}").override_id == f"re{request_id}"
+
+
 def test_an_approval_of_nothing(wire: Wire, organization: str) -> None:
     """Who wants to grant none of what was asked for, declines."""
     desk = opened(wire, organization)

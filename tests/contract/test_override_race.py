@@ -119,6 +119,29 @@ def test_what_is_given_back_is_paid_again_but_never_twice(two: Two) -> None:
     assert 0 < spent <= GRANTED
 
 
+def test_costs_beyond_the_holds_do_not_overdraw_it(two: Two) -> None:
+    """Of 200 callers that hold 0.01 and cost 0.10, no more are let through once costs have used up what was granted."""
+
+    async def spend(client: AsyncClient, _: int) -> Decimal:
+        hold = await client.reserve(two.organization, amount=CENTS / 10)
+        if isinstance(hold, Denied):
+            return Decimal(0)
+        answer = await client.commit(two.organization, hold.reservation_id, amount=CENTS)
+        assert CENTS / 10 <= from_money(answer.reservation.override.amount) <= CENTS
+        return CENTS
+
+    async def race() -> tuple[Decimal, Decimal]:
+        async with two.clients() as clients:
+            await clients[0].reserve(two.organization, amount=CAP)
+            await two.grant(clients[0], GRANTED)
+            return sum(await together(clients, spend), Decimal(0)), sum(await together(clients, spend), Decimal(0))
+
+    spent, after = asyncio.run(race())
+    assert (spent >= GRANTED, after) == (True, 0)
+    assert two.booked() == [(GRANTED, 0, GRANTED)]
+    assert two.standing() == (CAP, spent, GRANTED, spent - GRANTED)
+
+
 def test_several_overrides_pay_their_own(two: Two) -> None:
     """A run's override pays for its calls first, the organization's for the rest; each is used up to the cent."""
 

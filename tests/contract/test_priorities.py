@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import grpc
@@ -198,23 +199,45 @@ def test_the_same_again_in_another_priority(wire: Wire, organization: str) -> No
     ("before", "after"),
     [
         ({}, {"normal": 50, "batch": 60}),
-        ({}, {"normal": 50}),
-        ({"batch": 90}, {"normal": 80}),
+        ({"normal": 50, "batch": 40}, {"normal": 60, "batch": 70}),
         ({"normal": 97, "batch": 90}, {"batch": 98}),
+        ({"normal": 97}, {"batch": 100}),
     ],
-    ids=["both", "normal below none", "normal below batch", "batch above normal"],
+    ids=["both", "both again", "batch above normal", "batch without"],
 )
 def test_batch_never_stops_above_normal(
     wire: Wire, organization: str, before: dict[str, int], after: dict[str, int]
 ) -> None:
-    """Floors out of order are INVALID_ARGUMENT, given together or one by one, and change nothing."""
-    wire.cap(organization, "10", floors=floors(**before))
+    """Floors out of order are INVALID_ARGUMENT, given together or for BATCH alone, and change nothing."""
+    stands = kept(wire.cap(organization, "10", floors=floors(**before)))
     request = valid("SetCap")
     request.organization = organization
     request.ClearField("scope")
     request.floors.extend(floors(**after))
     assert list(refused(wire, "SetCap", request).violations) == ["floors"]
     assert from_money(wire.budget(organization).cap) == 10
+    assert kept(wire.cap(organization)) == stands
+
+
+@pytest.mark.parametrize(
+    ("before", "normal", "after"),
+    [
+        ({}, 50, {NORMAL: 50, BATCH: 50}),
+        ({"batch": 90}, 80, {NORMAL: 80, BATCH: 80}),
+        ({"normal": 97, "batch": 90}, 90, {NORMAL: 90, BATCH: 90}),
+        ({"normal": 97, "batch": 60}, 70, {NORMAL: 70, BATCH: 60}),
+        ({"normal": 97, "batch": 60}, 100, {BATCH: 60}),
+    ],
+    ids=["none", "below", "at", "above", "away"],
+)
+def test_batch_stops_where_normal_does(
+    wire: Wire, organization: str, before: dict[str, int], normal: int, after: dict[int, int]
+) -> None:
+    """A floor of NORMAL that is set below BATCH's lowers that with it, and raises none."""
+    wire.cap(organization, "10", floors=floors(**before))
+    assert kept(wire.cap(organization, floors=floors(normal=normal))) == after
+    wire.hold(organization, str(Decimal(after[BATCH]) / 10), priority=BATCH)
+    assert wire.deny(organization, "0.000000001", priority=BATCH).floor_percent == after[BATCH]
 
 
 BAD: dict[str, dict[str, Any]] = {

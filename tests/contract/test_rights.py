@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[Role]] = {
     "RevokeToken": ADMINS,
     "SetPrice": ADMINS,
     "TestAlerts": ADMINS,
+    "RetryAlerts": ADMINS,
 }
 STATES = {
     "expired": "TOKEN_EXPIRED",
@@ -274,6 +275,10 @@ def _fresh_id(_secured: Secured, request: Any, _attribution: dict[str, str]) -> 
     request.reservation_id = uuid.uuid4().hex
 
 
+def _later(secured: Secured, request: Any, _attribution: dict[str, str]) -> None:
+    secured.wire.test_later(request.organization)
+
+
 PREPARE: dict[str, Callable[[Secured, Any, dict[str, str]], None]] = {
     "Reserve": _fresh_id,
     "Commit": _hold,
@@ -281,6 +286,7 @@ PREPARE: dict[str, Callable[[Secured, Any, dict[str, str]], None]] = {
     "Extend": _hold,
     "CreateToken": _fresh_name,
     "RevokeToken": _token,
+    "TestAlerts": _later,
 }
 
 

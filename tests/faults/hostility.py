@@ -205,6 +205,7 @@ HARMLESS: dict[str, Callable[[], Message]] = {
     "CreateToken": lambda: admin_pb.CreateTokenRequest(expire_time=Timestamp(seconds=1)),
     "RevokeToken": lambda: admin_pb.RevokeTokenRequest(token=NOT_THERE),
     "TestAlerts": lambda: admin_pb.TestAlertsRequest(organization=NOT_THERE),
+    "RetryAlerts": lambda: admin_pb.RetryAlertsRequest(organization=NOT_THERE),
 }
 FOREIGN = Money(currency_code="XXX")
 

@@ -71,7 +71,8 @@ class Receiver(ThreadingHTTPServer):
         except WebhookVerificationError as error:
             self.forged.append(f"{error}: {headers}, {body!r}")
             return Whim.FAILS
-        webhook_id = headers["webhook-id"]
+        # Behind what the installation is called.
+        webhook_id = headers["webhook-id"].rpartition("_")[2]
         with self._lock:
             whim = next(self._whims) if self._spent[webhook_id] < WHIMS_MAX else Whim.ACCEPTS
             self._spent[webhook_id] += 1

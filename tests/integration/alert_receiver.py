@@ -66,8 +66,8 @@ class Receiver(ThreadingHTTPServer):
             self._answers = [*answers]
 
     def ids(self) -> list[str]:
-        """Return the webhook-id of all that came, in order."""
-        return [post.headers["webhook-id"] for post in self.posts]
+        """Return which alerts came, in order, by their webhook-ids."""
+        return [post.headers["webhook-id"].rpartition("_")[2] for post in self.posts]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -16,6 +16,7 @@ from tests.conftest import Server, ServerFactory
 from tests.contract.wire import Wire, until
 
 HTTP = re.compile(r"metrics +http://(\S+)/metrics")
+SERVES = re.compile(r"serves on (\S+)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
+from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import alert_pb2
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
 from tests.conftest import ServerFactory, served_url, server_environment
@@ -60,7 +61,7 @@ def test_an_alert_arrives_on_every_channel(start_server: ServerFactory, database
     (line,) = lines_of(tmp_path)
     (posted,) = hook.posts
     verified = Verifier(SECRET).verify(posted.body, posted.headers)
-    assert posted.headers["webhook-id"] == verified["data"]["alert_id"] == line["alert_id"] == alert_id
+    assert hook.ids() == [verified["data"]["alert_id"]] == [line["alert_id"]] == [alert_id]
     assert line == {"timestamp": verified["timestamp"], **verified["data"]}
     (chatted,) = chat.posts
     shown = json.loads(chatted.body)
@@ -228,14 +229,105 @@ def test_a_channel_that_hangs_does_not_keep_a_server_from_ending(
 def test_channels_that_hang_are_not_asked_twice_at_once(
     start_server: ServerFactory, database_url: str, tmp_path: Path
 ) -> None:
-    """While a service has not come back, attempts fail without another thread."""
-    with receiving(Answer.HANGS) as chat:
+    """While a service has not come back nothing is tried and nothing counted, and that is logged; then it goes on."""
+    with receiving(Answer.HANGS, 204) as chat:
         start_server(database_url=database_url, **QUICK | apprise_to(tmp_path / "a", f"json://{chat.place}/?rto=60"))
         tell(database_url, 3)
-        until_settled(database_url)
+        until(lambda: events(tmp_path, "alerts.channel_stuck"))
+        until_settled(database_url, "apprise-1")
+        waiting = deliveries(database_url, channel="apprise-1", state="PENDING")
+        assert [row["attempts"] for row in waiting] == [1, 0, 0]
         assert len(chat.posts) == 1
-    dead = deliveries(database_url, channel="apprise-1", state="DEAD")
-    assert [row["last_error"] for row in dead] == ["the attempt before has not come back yet"] * 3
+        chat.over.set()
+        until_settled(database_url)
+    arrived = deliveries(database_url, channel="apprise-1", state="DELIVERED")
+    assert [row["attempts"] for row in arrived] == [2, 1, 1]
+    assert len(events(tmp_path, "alerts.channel_stuck")) == 1
+
+
+def test_servers_need_not_have_the_same_channels(
+    start_server: ServerFactory, database_url: str, tmp_path: Path
+) -> None:
+    """What one hands over reaches those that only another has, though that was started later."""
+    without = QUICK | {"GATEKEEPER_ALERT_LOG": "0"}
+    with receiving() as hook:
+        start_server(database_url=database_url, **QUICK)
+        start_server(database_url=database_url, **without | webhook_to(f"http://{hook.place}/", tmp_path / "w"))
+        start_server(database_url=database_url, **without)
+        alert_ids = [alert_id for _ in range(20) for alert_id in tell(database_url)]
+        until_settled(database_url)
+    assert sorted(hook.ids(), key=int) == alert_ids
+    assert [line["alert_id"] for line in lines_of(tmp_path)] == alert_ids
+
+
+def test_a_channel_that_was_there_today_is_waited_for(
+    start_server: ServerFactory, database_url: str, tmp_path: Path
+) -> None:
+    """A server that is down for a while misses nothing; one that has been for a day is not waited for."""
+    start_server(database_url=database_url, **QUICK)
+    with psycopg.connect(database_url) as connection:
+        for channel, age in (("apprise-8", "23 hours"), ("apprise-9", "25 hours")):
+            connection.execute(
+                "INSERT INTO alert_channels (channel, last_seen_at) VALUES (%s, now() - %s::interval)", (channel, age)
+            )
+    tell(database_url)
+    until_settled(database_url, "apprise-8")
+    assert [row["channel"] for row in deliveries(database_url)] == ["apprise-8", "log"]
+
+
+def test_without_any_channel_nothing_waits(start_server: ServerFactory, database_url: str) -> None:
+    """Alerts are listed, and not counted as on their way."""
+    start_server(database_url=database_url, **QUICK | {"GATEKEEPER_ALERT_LOG": "false"})
+    tell(database_url)
+    until_settled(database_url)
+    assert deliveries(database_url) == []
+
+
+def test_many_alerts_of_one_organization_hold_up_no_other(
+    start_server: ServerFactory, database_url: str, tmp_path: Path
+) -> None:
+    """Organizations take turns on a channel, whoever came first."""
+    with receiving(Answer.HANGS, 204) as chat:
+        start_server(database_url=database_url, **QUICK | apprise_to(tmp_path / "a", f"json://{chat.place}/?rto=60"))
+        first, *_ = tell(database_url, 200, "loud")
+        until(lambda: chat.posts)
+        others = {alert_id for name in ("calm", "quiet") for alert_id in tell(database_url, 1, name)}
+        until(lambda: len(deliveries(database_url, channel="apprise-1")) == 202)
+        chat.over.set()
+        until(lambda: len(chat.posts) > 6)
+    told = [json.loads(post.body)["message"] for post in chat.posts[:6]]
+    assert others <= {message.rpartition("Alert ")[2].partition(",")[0] for message in told}
+    assert first in told[0]
+
+
+def test_ids_are_this_installations(start_server: ServerFactory, database_url: str, tmp_path: Path) -> None:
+    """A receiver of several installations can tell their alerts apart; all servers of one say the same."""
+    with receiving(500, 204) as hook:
+        settings = QUICK | webhook_to(f"http://{hook.place}/", tmp_path / "w")
+        for _ in range(2):
+            start_server(database_url=database_url, **settings)
+        (alert_id,) = tell(database_url)
+        until_settled(database_url)
+    with psycopg.connect(database_url) as connection:
+        ((installation,),) = connection.execute("SELECT installation_id::text FROM installation").fetchall()
+    assert [post.headers["webhook-id"] for post in hook.posts] == [f"msg_{installation}_{alert_id}"] * 2
+
+
+def test_what_was_given_up_can_be_tried_anew(start_server: ServerFactory, database_url: str, tmp_path: Path) -> None:
+    """Once the receiver is mended it gets what it missed."""
+    with receiving(500) as hook:
+        server = start_server(database_url=database_url, **QUICK | webhook_to(f"http://{hook.place}/", tmp_path / "w"))
+        alert_ids = tell(database_url, 3)
+        until_settled(database_url)
+        assert len(deliveries(database_url, channel="webhook", state="DEAD")) == 3
+        hook.answer(204)
+        hook.posts.clear()
+        wire = Wire(server.address, database_url)
+        request = admin_pb.RetryAlertsRequest(organization=ORGANIZATION)
+        assert wire.admin.RetryAlerts(request, timeout=TIMEOUT_S).deliveries == 3
+        wire.close()
+        until_settled(database_url)
+    assert sorted(hook.ids(), key=int) == alert_ids
 
 
 def test_a_channel_that_nobody_has_is_given_up(start_server: ServerFactory, database_url: str, tmp_path: Path) -> None:
@@ -263,6 +355,10 @@ def test_an_unwritable_log_is_tried_again(start_server: ServerFactory, database_
     logs.mkdir()
     (logs / "budget").write_text("no folder")
     start_server(database_url=database_url, **patient)
+    # Before there is an alert.
+    until(lambda: events(tmp_path, "alerts.channel_unusable"))
+    (unusable,) = events(tmp_path, "alerts.channel_unusable")
+    assert (unusable["channel"], unusable["reason"], unusable["level"]) == ("log", "Not a directory", "error")
     (alert_id,) = tell(database_url)
     until(lambda: deliveries(database_url, last_error="File exists"))
     (logs / "budget").unlink()

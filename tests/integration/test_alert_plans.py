@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -30,6 +31,9 @@ GIVEN: dict[str, Any] = {
     "organization": "acme",
     "kind": "TEST",
     "after": 15_000,
+    "last": "acme",
+    "patience": timedelta(days=1),
+    "age_max": timedelta(days=31),
     "limit": 4,
     "channel": "webhook",
     "channels": ["log", "webhook"],
@@ -37,7 +41,9 @@ GIVEN: dict[str, Any] = {
 }
 STATEMENTS = {
     "dispatch": alert_deliveries.DISPATCH,
-    "claim": alert_deliveries.CLAIM,
+    "claim": alert_deliveries.CLAIM_FROM_FIRST,
+    "claim behind": alert_deliveries.CLAIM_BEHIND,
+    "retry": alert_deliveries.RETRY,
     "page": PAGE.format("true"),
     "page behind": PAGE.format("a.alert_id < %(after)s"),
     "page of a kind": PAGE.format("a.kind = %(kind)s"),
@@ -46,7 +52,10 @@ STATEMENTS = {
 
 @pytest.mark.parametrize(
     ("name", "analyzed"),
-    [*((name, "full") for name in STATEMENTS), *((name, "while empty") for name in ("dispatch", "claim"))],
+    [
+        *((name, "full") for name in STATEMENTS),
+        *((name, "while empty") for name in ("dispatch", "claim", "claim behind")),
+    ],
 )
 def test_plans(database_url: str, name: str, analyzed: str) -> None:
     """What is new or due, and a page of a list, costs the same whatever else there is.

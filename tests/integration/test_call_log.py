@@ -12,6 +12,7 @@ import pytest
 from gatekeeper.domain.access import Role
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
+from gatekeeper_client.v1 import report_service_pb2 as report
 from tests.contract.secured import Secured
 from tests.contract.wire import TIMEOUT_S, until
 from tests.integration.observing import Connect, Watch, events
@@ -103,6 +104,23 @@ def test_calls_that_nobody_waits_for(watch: Watch, wire_to: Connect, database_ur
         assert fails(wire.gatekeeper.Reserve, request, timeout=0.3) is grpc.StatusCode.DEADLINE_EXCEEDED
         until(lambda: len(watched.calls()) == 3)
     assert {line["code"] for line in watched.calls()} == {"OK", "CANCELLED", "DEADLINE_EXCEEDED"}
+
+
+def test_streams_that_their_callers_end(watch: Watch, wire_to: Connect) -> None:
+    """A stream ends when its caller has seen enough, which is nothing to warn of, nor a failure."""
+    watched, terse = watch(), watch(GATEKEEPER_LOG_CALLS="failed")
+    for server in (watched, terse):
+        wire = wire_to(server)
+        wire.cap("acme", "1")
+        stream = wire.reports.WatchStatus(report.WatchStatusRequest(organization="acme"))
+        next(stream)
+        stream.cancel()
+        until(lambda server=server: server.scrape().of("gatekeeper_watch_streams") == 0)  # type: ignore[misc]
+        assert fails(wire.status, "nobody")
+    _, ended, _ = watched.logged(3)
+    assert (ended["rpc"], ended["code"], ended["level"]) == ("WatchStatus", "CANCELLED", "info")
+    (failed,) = terse.logged(1)
+    assert failed["rpc"] == "GetStatus"
 
 
 def test_only_calls_without_a_verdict(watch: Watch, wire_to: Connect) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,12 +18,14 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from gatekeeper.addresses import ListenError
+from gatekeeper.cli.descriptors import RESERVE, descriptors_wanted
 from gatekeeper.embedded import EmbeddedPostgres
+from gatekeeper.settings import load_settings
 from gatekeeper.web import server as web
 from tests.conftest import ServerFactory, served_url, server_environment
 from tests.contract.test_outage import away
 from tests.contract.wire import until
-from tests.integration.observing import Connect, Watch
+from tests.integration.observing import Connect, Watch, Watched
 
 ELSEWHERE = ("0.0.0.0:0", "[::]:0", "192.0.2.1:0", "127.1:0")
 
@@ -37,7 +40,7 @@ def test_health_and_readiness(watch: Watch) -> None:
 
 
 def test_a_database_that_is_away(postgres: EmbeddedPostgres, watch: Watch, wire_to: Connect) -> None:
-    """The process is alive and not ready, its scrapes answer, and what the books said is missing until it is back."""
+    """The process is alive and not ready, its scrapes answer, and what the books said grows old until it is back."""
     watched = watch()
     wire = wire_to(watched)
     wire.hold("acme", "1")
@@ -46,12 +49,42 @@ def test_a_database_that_is_away(postgres: EmbeddedPostgres, watch: Watch, wire_
         until(lambda: watched.get("/readyz").status_code == 503)
         assert watched.get("/readyz").json()["parts"]["database"] is False
         assert watched.get("/healthz").status_code == 200
-        until(lambda: watched.scrape().of("gatekeeper_holds_open") is None)
         scrape = watched.scrape()
+        assert scrape.of("gatekeeper_holds_open") == 1
+        until(lambda: age_s(watched) > (scrape.of("gatekeeper_figures_age_seconds", query="counts") or 0))
         assert scrape.of("gatekeeper_database_up") == scrape.of("gatekeeper_ready") == 0
         assert scrape.of("gatekeeper_rpcs_total", method="Reserve", code="OK") == 1
     until(lambda: watched.get("/readyz").status_code == 200)
-    until(lambda: watched.scrape().of("gatekeeper_holds_open") == 1)
+    wire.hold("acme", "1")
+    until(lambda: watched.scrape().of("gatekeeper_holds_open") == 2)
+
+
+def age_s(watched: Watched) -> float:
+    """Return how old the figures of the books are."""
+    age = watched.scrape().of("gatekeeper_figures_age_seconds", query="counts")
+    assert age is not None
+    return age
+
+
+def test_silent_connections_keep_nobody_out(watch: Watch) -> None:
+    """However many ask for nothing, whoever asks is answered, and there are no more of them than the bound."""
+    watched = watch()
+    place = urlsplit(watched.url)
+    with ExitStack() as stack:
+        for _ in range(10 * web.CONNECTIONS_MAX):
+            stack.enter_context(socket.create_connection((str(place.hostname), place.port or 0), timeout=10))
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert watched.get(path).status_code == 200
+        folder = Path(f"/proc/{watched.server.process.pid}/fd")
+        if folder.exists():
+            until(lambda: len([*folder.iterdir()]) < RESERVE + web.CONNECTIONS_MAX + web.BACKLOG)
+
+
+def test_descriptors_are_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where HTTP is served, its connections are wanted besides."""
+    without = descriptors_wanted(load_settings())
+    monkeypatch.setenv("GATEKEEPER_HTTP_LISTEN", "127.0.0.1:0")
+    assert descriptors_wanted(load_settings()) == without + web.CONNECTIONS_MAX + web.BACKLOG
 
 
 def test_a_server_that_stops_says_so_first(watch: Watch) -> None:
@@ -116,6 +149,13 @@ def test_other_machines_are_kept_out(address: str) -> None:
     assert web.hosts_of(address, is_open=True) == ("*",)
 
 
+def test_names_count_on_loopback_whoever_may_reach_it() -> None:
+    """That the network is safe says nothing about web pages that are opened on this machine."""
+    for address in ("127.0.0.1:0", "localhost:0", "[::1]:0"):
+        assert web.hosts_of(address, is_open=True) == web.hosts_of(address, is_open=False)
+        assert "*" not in web.hosts_of(address, is_open=True)
+
+
 @pytest.mark.parametrize("address", ["unix:/tmp/x", "127.0.0.1", "::1:9464", "127.0.0.1:99999", ":9464"])
 def test_addresses_that_are_none(address: str) -> None:
     """What is no HOST:PORT is refused with a word on how it looks."""
@@ -155,9 +195,10 @@ def test_off_loopback_is_an_error_in_a_line(tmp_path: Path, database_url: str) -
     assert last.startswith("gatekeeper: Cannot listen on 0.0.0.0:0: over HTTP, whoever reaches it")
 
 
-def test_connections_do_not_last(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["CONNECTION_S_MAX", "HEAD_S_MAX"])
+def test_connections_do_not_last(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """One that asks for nothing, or too slowly, is closed after a while; others are answered meanwhile."""
-    monkeypatch.setattr(web, "CONNECTION_S_MAX", 0.3)
+    monkeypatch.setattr(web, limit, 0.3)
 
     async def hello(_request: object) -> PlainTextResponse:
         return PlainTextResponse("hello")

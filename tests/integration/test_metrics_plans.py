@@ -11,6 +11,8 @@ from gatekeeper.storage import metrics
 
 # Budgets that stand, and periods that each of them has had.
 BUDGETS, PERIODS = 200, 200
+# Budgets of runs, which are never looked at.
+RUNS = 50_000
 # A thirtieth of what is there; a few pages for each budget.
 PAGES_MAX = 2500
 # Uncommitted, so that nobody gathers statistics of it meanwhile, and nobody verifies it.
@@ -19,9 +21,13 @@ SET LOCAL session_replication_role = replica;
 INSERT INTO organizations (organization) SELECT 'o' || n FROM generate_series(1, 10) n;
 INSERT INTO budgets (organization, scope_kind, scope_id, budget_window, cap, enforcement, thresholds)
 SELECT 'o' || n % 10 + 1, 'AGENT', n::text, 'DAY', 100, 'ENFORCE', '{{80}}' FROM generate_series(1, {BUDGETS}) n;
+INSERT INTO budgets (organization, scope_kind, scope_id, budget_window, cap, enforcement, thresholds)
+SELECT 'o' || n % 10 + 1, 'RUN', n::text, 'TOTAL', 100, 'ENFORCE', '{{80}}' FROM generate_series(1, {RUNS}) n;
 INSERT INTO balances (organization, scope_kind, scope_id, budget_window, period, cap, enforcement)
 SELECT organization, scope_kind, scope_id, budget_window, to_char(now() - interval '1 d' * d, 'YYYY-MM-DD'), 100, 'WARN'
-FROM budgets, generate_series(0, {PERIODS} - 1) d;
+FROM budgets, generate_series(0, {PERIODS} - 1) d WHERE scope_kind = 'AGENT';
+INSERT INTO balances (organization, scope_kind, scope_id, budget_window, period, cap, enforcement)
+SELECT organization, scope_kind, scope_id, budget_window, 'total', 100, 'WARN' FROM budgets WHERE scope_kind = 'RUN';
 INSERT INTO reservations (organization, reservation_id, amount, state, day, month, created_at, expires_at, ended_at,
     owner, caller, request_digest, priority)
 SELECT 'o' || n % 10 + 1, n, 1, CASE WHEN n % 1000 > 0 THEN 'RELEASED' ELSE 'HELD' END, '', '', now(),
@@ -37,7 +43,8 @@ SELECT 'o1', n, 'AGENT', 'x', 1, interval '1 h', 'ENDED', now(), now(), 'why', n
 """
 ANALYZE = "ANALYZE organizations, budgets, balances, reservations, alerts, alert_deliveries, overrides"
 STATEMENTS = {"counts": metrics.COUNTS, "fullest": metrics.FULLEST}
-GIVEN = {"overdue_after_s": 60, "overdue_max": 1000, "budgets_max": 50}
+GIVEN = {"overdue_after_s": 60, "overdue_max": 1000, "dead_for_days": 7}
+GIVEN |= {"budgets_max": 50, "looked_at_max": metrics.LOOKED_AT_MAX, "looked_at_min": metrics.LOOKED_AT_MIN}
 
 
 @pytest.mark.parametrize("name", STATEMENTS)

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from gatekeeper.storage import override_lists, overrides
+from gatekeeper.storage import override_lists, overrides, second_admins, start_overrides
 from gatekeeper.storage.connections import HOT_PATH
 
 # A fiftieth of what is there.
@@ -43,6 +43,24 @@ CHANGING: dict[str, tuple[str, Any]] = {
     "asked for": (
         overrides.ASKED_FOR,
         {**NAMED, "now": "now", "since": "yesterday", "reservation_ids": ["39999", "17", "nobodys"]},
+    ),
+    "waiting of": (overrides.WAITING_OF, ("o2", "now", ["nobody", "17"])),
+    "granted alone": (
+        second_admins.GRANTED_ALONE,
+        {**NAMED, "now": "now", "since": "yesterday", "token_ids": ["7"], "name": "ada"},
+    ),
+    "without a start": (
+        start_overrides.WITHOUT,
+        {
+            "organization": None,
+            "override_id": "start-2026-11-20",
+            "prefix": "start-",
+            "oldest_id": "start-2026-09-20",
+            "newest_id": "start-2026-11-20",
+            "now": "now",
+            "since": "yesterday",
+            "limit": 100,
+        },
     ),
     "is reserved": (overrides.IS_RESERVED, ("o2", "39999")),
 }

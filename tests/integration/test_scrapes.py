@@ -11,10 +11,12 @@ import grpc
 import psycopg
 import pytest
 
+from gatekeeper.services.figures import FRESH_S
+from gatekeeper_client.v1 import budget_pb2
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
 from tests.contract.secured import Secured
-from tests.contract.wire import WAITING, agent, campaign, until
+from tests.contract.wire import WAITING, agent, campaign, run, until
 from tests.integration.observing import Connect, Watch
 from tests.unit.deployed import named_metrics
 
@@ -52,9 +54,9 @@ def test_the_books_are_shown(watch: Watch, wire_to: Connect) -> None:
     wire.hold("acme", "9")
     wire.sql(
         "WITH told AS (INSERT INTO alerts (organization, kind, subject, message, occurred_at, dispatched_at)"
-        " VALUES ('', 'TEST', 'waits', '', now() - interval '1 h', NULL), ('', 'TEST', 'dead', '', now(), now())"
-        " RETURNING alert_id, dispatched_at)"
-        " INSERT INTO alert_deliveries SELECT '', alert_id, 'log', 'DEAD', 1, now() FROM told"
+        " VALUES ('', 'TEST', 'waits', '', now() - interval '1 h', NULL), ('', 'TEST', 'dead', '', now(), now()),"
+        " ('', 'TEST', 'long dead', '', now(), now() - interval '8 d') RETURNING alert_id, dispatched_at)"
+        " INSERT INTO alert_deliveries SELECT '', alert_id, 'log', 'DEAD', 1, dispatched_at FROM told"
         " WHERE dispatched_at IS NOT NULL"
     )
     wire.sql(
@@ -74,8 +76,9 @@ def test_the_books_are_shown(watch: Watch, wire_to: Connect) -> None:
     assert scrape.of("gatekeeper_holds_open") == 1
     assert scrape.of("gatekeeper_holds_overdue") == 0
     assert (scrape.of("gatekeeper_alert_wait_seconds") or 0) >= 3600
-    assert (scrape.of("gatekeeper_alerts_waiting") or 0) >= 1
-    assert scrape.of("gatekeeper_alerts_dead") == 1
+    assert (scrape.of("gatekeeper_alerts_waiting", channel="") or 0) >= 1
+    assert scrape.of("gatekeeper_alerts_waiting", channel="log") is not None
+    assert scrape.of("gatekeeper_alerts_dead", channel="log") == 1
     assert scrape.of("gatekeeper_overrides", state="PENDING") == 1
     assert scrape.of("gatekeeper_verification_differences", part="books") == 3
     assert scrape.of("gatekeeper_verification_differences", part="audit") == 1
@@ -146,16 +149,18 @@ def test_rules_and_dashboard_name_metrics_that_exist(watch: Watch) -> None:
     assert named_metrics() - watch().scrape().names == set()
 
 
-def test_a_database_that_hangs(watch: Watch, wire_to: Connect) -> None:
-    """While a statement for metrics waits for a lock, scrapes answer without the books, and do not pile up."""
+def test_a_query_that_hangs(watch: Watch, wire_to: Connect) -> None:
+    """While a statement for metrics waits for a lock, all others are shown, and scrapes do not pile up."""
     watched = watch()
     wire = wire_to(watched)
+    wire.hold("acme", "1")
     with psycopg.connect(wire.database_url) as other:
         other.execute("LOCK TABLE verifications")
         began = time.monotonic()
         scrape = watched.scrape()
-        assert scrape.of("gatekeeper_database_up") == 0
+        assert scrape.of("gatekeeper_database_up") == 1
         assert scrape.of("gatekeeper_holds_open") is None
+        assert len(scrape.series("gatekeeper_budget_cap")) == 1
         threads = [threading.Thread(target=watched.scrape) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -164,4 +169,52 @@ def test_a_database_that_hangs(watch: Watch, wire_to: Connect) -> None:
         assert time.monotonic() - began < 10
         ((waiting,),) = wire.sql(WAITING)
         assert waiting <= 1
-    until(lambda: watched.scrape().of("gatekeeper_holds_open") == 0)
+
+
+def test_what_was_known_is_kept(watch: Watch, wire_to: Connect) -> None:
+    """A statement that fails leaves its last figures with their age, which grows; the others are read anew."""
+    watched = watch()
+    wire = wire_to(watched)
+    wire.hold("acme", "1")
+    assert watched.scrape().of("gatekeeper_holds_open") == 1
+    wire.sql("ALTER TABLE verifications RENAME TO elsewhere")
+
+    def ages() -> tuple[float, float]:
+        scrape = watched.scrape()
+        assert (scrape.of("gatekeeper_database_up"), scrape.of("gatekeeper_holds_open")) == (1, 1)
+        assert len(scrape.series("gatekeeper_budget_cap")) == 1
+        counts, budgets = (scrape.of("gatekeeper_figures_age_seconds", query=name) for name in ("counts", "budgets"))
+        assert counts is not None
+        assert budgets is not None
+        return counts, budgets
+
+    until(lambda: ages()[0] > ages()[1] + FRESH_S - 1)
+    wire.sql("ALTER TABLE elsewhere RENAME TO verifications")
+    until(lambda: ages()[0] < FRESH_S - 1)
+
+
+def test_no_tenant_crowds_out_others(watch: Watch, wire_to: Connect) -> None:
+    """Organizations' own budgets come first, then as many of each; without a cap, frozen, or a run's: none's place."""
+    watched = watch(GATEKEEPER_METRICS_BUDGETS_MAX="6")
+    wire = wire_to(watched)
+    for name in ("small", "large"):
+        wire.cap(name, "100")
+        wire.hold(name, "1")
+    for number in range(8):
+        for tenant, scope, cap in (("large", agent(f"dead{number}"), "0"), ("large", agent(f"full{number}"), "1")):
+            wire.cap(tenant, cap, scope)
+    wire.cap("small", "1", agent("frozen"))
+    for number in range(2):
+        wire.cap("small", "10", agent(f"calm{number}"))
+    wire.sql(
+        "INSERT INTO balances (organization, scope_kind, scope_id, budget_window, period, cap, enforcement, spent)"
+        " SELECT organization, scope_kind, scope_id, budget_window,"
+        " CASE budget_window WHEN 'MONTH' THEN to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM') ELSE 'total' END, cap,"
+        " enforcement, least(1, cap) FROM budgets WHERE scope_kind = 'AGENT' ON CONFLICT DO NOTHING"
+    )
+    wire.sql("UPDATE budgets SET frozen = true WHERE scope_id = 'frozen'")
+    wire.hold("large", "1", run="r")
+    wire.cap("large", "1", run("r"), window=budget_pb2.BUDGET_WINDOW_TOTAL)
+    shown = {(of["organization"], of["scope"]) for of in watched.scrape().series("gatekeeper_budget_cap")}
+    ours = {("small", ""), ("small", "calm0"), ("small", "calm1")}
+    assert shown == ours | {("large", ""), ("large", "full0"), ("large", "full1")}

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 
 from gatekeeper.services import start_override
@@ -104,6 +105,31 @@ def test_organizations_that_are_opened_later_get_it(database_url: str) -> None:
         assert every[:2] == first
         assert [name for name, *_ in every] == ["a", "b", "c"]
         assert [tuple(row) for row in await found(connection, UNTIL)] == [(name, until) for name, _, until in every]
+
+    with_pool(database_url, work)
+
+
+@pytest.mark.parametrize("days_before", [1, 31])
+@pytest.mark.parametrize(
+    ("change", "is_made"),
+    [
+        ("expires_at = now() + interval '1 min'", False),
+        ("expires_at = now()", True),
+        ("state = 'ENDED', ended_at = now() - interval '59 min'", False),
+        ("state = 'ENDED', ended_at = now() - interval '61 min'", True),
+    ],
+    ids=["in force", "over", "ended", "ended long ago"],
+)
+def test_none_beside_that_of_another_day(database_url: str, change: str, days_before: int, is_made: bool) -> None:
+    """While an earlier one is in force, none is made, nor for as long as one lasts after an admin has ended one."""
+
+    async def work(connection: Connection, pool: Pool) -> None:
+        await open_organizations(connection, "acme")
+        await StartOverride(pool, TERMS, KEY, Changes()).ensure()
+        before = f"start-{datetime.now(UTC).date() - timedelta(days=days_before)}"
+        await connection.execute(f"UPDATE overrides SET override_id = %s, {change}".encode(), (before,))
+        assert await StartOverride(pool, TERMS, KEY, Changes()).ensure() == is_made
+        assert len(await found(connection)) == 1 + is_made
 
     with_pool(database_url, work)
 

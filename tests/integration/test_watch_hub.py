@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, aclosing
+from unittest.mock import AsyncMock
 
 import psycopg
 import pytest
@@ -12,7 +13,7 @@ from gatekeeper.domain.errors import OrganizationNotFound
 from gatekeeper.services import watch
 from gatekeeper.services.changes import NAMES_MAX
 from tests.integration.echo import run, until
-from tests.integration.hubs import Hub, hub_on, listeners, listening_hub_on, message_of, set_cap
+from tests.integration.hubs import Hub, hub_on, listeners, listening_hub_on, message_of, set_cap, written
 
 
 @pytest.fixture
@@ -173,6 +174,97 @@ def test_whoever_reads_slowly_skips_what_was_between(database_url: str) -> None:
                 hub.changes.tell("acme")
                 assert await message_of(quick) == str(cap).encode()
             assert await message_of(slow) == b"5"
+
+    run(test())
+
+
+def test_streams_that_leave_leave_no_debt(database_url: str) -> None:
+    """However many come for a change and go, others hear of theirs at once."""
+
+    async def test() -> None:
+        for name in ("acme", "globex"):
+            set_cap(database_url, name, 1)
+        async with listening_hub_on(database_url) as hub, aclosing(hub.watches.messages("globex")) as globex:
+            await message_of(globex)
+            for cap in range(2, 10):
+                async with AsyncExitStack() as stack:
+                    streams = [
+                        await stack.enter_async_context(aclosing(hub.watches.messages("acme"))) for _ in range(200)
+                    ]
+                    await asyncio.gather(*map(message_of, streams))
+                    waiting = [asyncio.create_task(message_of(stream)) for stream in streams]
+                    set_cap(database_url, "acme", cap)
+                    hub.changes.tell("acme")
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    for task in waiting:
+                        task.cancel()
+                    await asyncio.wait(waiting)
+            set_cap(database_url, "globex", 2)
+            hub.changes.tell("globex")
+            async with asyncio.timeout(watch.INTERVAL_S * 4):
+                assert await message_of(globex) == b"2"
+
+    run(test())
+
+
+@SOON
+def test_organizations_do_not_wait_for_each_other(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the many who watch one are still being told, those of another have heard."""
+    monkeypatch.setattr(watch, "REST_S", 3600)
+
+    async def test() -> None:
+        for name in ("acme", "globex"):
+            set_cap(database_url, name, 1)
+        async with listening_hub_on(database_url) as hub, AsyncExitStack() as stack:
+            many = watch.CHUNK + 1
+            streams = [await stack.enter_async_context(aclosing(hub.watches.messages("acme"))) for _ in range(many)]
+            globex = await stack.enter_async_context(aclosing(hub.watches.messages("globex")))
+            await asyncio.gather(*map(message_of, [*streams, globex]))
+            monkeypatch.setattr(watch, "BEAT_S", 3600)
+            waiting = [asyncio.create_task(message_of(stream)) for stream in streams]
+            await asyncio.sleep(0)
+            for name in ("acme", "globex"):
+                set_cap(database_url, name, 2)
+                hub.changes.tell(name)
+            assert await message_of(globex) == b"2"
+            await until(lambda: sum(task.done() for task in waiting) == watch.CHUNK)
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+
+    run(test())
+
+
+def test_where_many_watch_it_is_read_less_often() -> None:
+    """So that an organization has two hundred messages a second, until a thousand watch; one alone hears at once."""
+
+    async def test() -> None:
+        board = watch.Board("acme", AsyncMock(side_effect=TimeoutError), written, asyncio.Semaphore(0))
+        for watchers, interval_s in ((1, 0.25), (50, 0.25), (200, 1), (400, 2), (10_000, 2)):
+            board.watchers = watchers
+            assert board.pause_s(0.001) == interval_s
+        board.close()
+
+    run(test())
+
+
+def test_that_nothing_has_changed_is_told_while_it_is_known(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message without budgets comes again and again, but not while the database cannot be asked."""
+    for name in ("REFRESH_S", "BEAT_S", "QUIET_S"):
+        monkeypatch.setattr(watch, name, 0.1)
+
+    async def test() -> None:
+        set_cap(database_url, "acme", 1)
+        async with listening_hub_on(database_url) as hub, aclosing(hub.watches.messages("acme")) as acme:
+            assert await message_of(acme) == b"*1"
+            assert [await message_of(acme) for _ in range(2)] == [b"", b""]
+            with psycopg.connect(database_url, autocommit=True) as connection:
+                connection.execute("ALTER TABLE budgets RENAME TO elsewhere")
+                # What was read before that is told of once at most.
+                told = [await anext(acme) for _ in range(20)]
+                assert sum(message is not None for message in told) <= 1
+                connection.execute("ALTER TABLE elsewhere RENAME TO budgets")
+            assert await message_of(acme) == b""
 
     run(test())
 

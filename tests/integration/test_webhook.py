@@ -22,6 +22,7 @@ from gatekeeper.domain.budget import BalanceKey, Scope, ScopeKind
 from gatekeeper.domain.periods import Window
 from tests.integration.alert_receiver import SECRET, Answer, Receiver, notice, receiving
 
+INSTALLATION = "an-installation"
 OTHER = b"another secret that is long enough"
 KEY = BalanceKey(Scope(ScopeKind.CAMPAIGN, "spring ☀"), Window.MONTH, "2026-11")
 CROSSED = notice(
@@ -36,7 +37,8 @@ CROSSED = notice(
 
 
 def post(receiver: Receiver, told: Notice = CROSSED, secrets: tuple[bytes, ...] = (SECRET,), late_s: int = 0) -> None:
-    channel = Webhook(f"http://{receiver.place}/alerts?to=me", secrets, lambda: time.time() - late_s)
+    url = f"http://{receiver.place}/alerts?to=me"
+    channel = Webhook(url, secrets, INSTALLATION, lambda: time.time() - late_s)
     asyncio.run(channel.deliver(told))
 
 
@@ -46,7 +48,7 @@ def test_its_receiver_knows_who_sent_it() -> None:
         post(receiver)
     (came,) = receiver.posts
     assert came.path == "/alerts?to=me"
-    assert came.headers["webhook-id"] == "17"
+    assert came.headers["webhook-id"] == "msg_an-installation_17"
     assert came.headers["content-type"] == "application/json"
     assert Verifier(SECRET).verify(came.body, came.headers) == {
         "type": "alert.threshold",
@@ -105,6 +107,8 @@ def test_nothing_of_it_can_be_changed(changed: str) -> None:
     headers, body = dict(came.headers), came.body
     if changed == "body":
         body = body.replace(b"80.50", b"10.50")
+    elif changed == "webhook-id":
+        headers[changed] += "1"
     else:
         headers[changed] = str(int(headers[changed]) + 1)
     with pytest.raises(WebhookVerificationError):
@@ -156,7 +160,7 @@ def failing(url: str) -> str:
 
     async def attempt() -> None:
         async with asyncio.timeout(5):
-            await Webhook(url, [SECRET]).deliver(CROSSED)
+            await Webhook(url, [SECRET], INSTALLATION).deliver(CROSSED)
 
     with pytest.raises((httpx.HTTPError, TimeoutError, OSError)) as raised:
         asyncio.run(attempt())
@@ -177,6 +181,6 @@ def test_what_is_said_of_a_failure_names_no_address() -> None:
 def test_times_are_the_worlds() -> None:
     """Unless told, it is signed for now."""
     with receiving() as receiver:
-        asyncio.run(Webhook(f"http://{receiver.place}/", [SECRET]).deliver(CROSSED))
+        asyncio.run(Webhook(f"http://{receiver.place}/", [SECRET], INSTALLATION).deliver(CROSSED))
     age_s = datetime.now(UTC).timestamp() - int(receiver.posts[0].headers["webhook-timestamp"])
     assert 0 <= age_s < 60

@@ -5,10 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 ZERO = Decimal(0)
 Scope = tuple[str, str]
 Budget = tuple[Scope, str]
+
+
+class Excess(NamedTuple):
+    """How much further a period stands above its cap, for which no override has paid."""
+
+    budget: Budget
+    period: str
+    kind: str
+    amount: Decimal
+    reservation_id: str = ""
 
 
 @dataclass(kw_only=True)
@@ -22,7 +33,7 @@ class Payment:
 
 @dataclass(kw_only=True)
 class Hold:
-    """A reservation and all that came of it."""
+    """A reservation and all that came of it. `overage` is what was paid of its cost beyond what was held or charged."""
 
     scopes: list[Scope]
     amount: Decimal
@@ -35,11 +46,16 @@ class Hold:
     committed: Decimal | None = None
     priority: str = "NORMAL"
     payments: list[Payment] = field(default_factory=list)
+    overage: Payment = field(default_factory=Payment)
 
     @property
     def paid_by(self) -> str:
-        """The only override that pays for it."""
-        return self.payments[0].payer if self.payments else ""
+        """The only override that pays for it; one that has let nothing through yet makes room for another."""
+        return self.payments[-1].payer if self.payments else ""
+
+    @property
+    def cost(self) -> Decimal:
+        return self.charged if self.committed is None else self.committed
 
     @property
     def given_back(self) -> Decimal:
@@ -51,11 +67,13 @@ class Hold:
     @property
     def paid(self) -> Decimal:
         """What its override is booked for it: what comes back comes off that first."""
-        return max(ZERO, sum((payment.amount for payment in self.payments), ZERO) - self.given_back)
+        held = sum((payment.amount for payment in self.payments), ZERO)
+        return max(ZERO, held - self.given_back) + self.overage.amount
 
     def part(self, budget: Budget) -> Decimal:
         """Return what its override is booked for beyond one cap."""
-        return max(ZERO, sum((payment.parts.get(budget, ZERO) for payment in self.payments), ZERO) - self.given_back)
+        held = sum((payment.parts.get(budget, ZERO) for payment in self.payments), ZERO)
+        return max(ZERO, held - self.given_back) + self.overage.parts.get(budget, ZERO)
 
     def period(self, window: str) -> str:
         return {"DAY": self.day, "MONTH": self.month, "TOTAL": "total"}[window]
@@ -79,6 +97,9 @@ class Override:
     max_amount: Decimal
     expires_at: datetime
     is_on: bool = True
+
+    def is_in_force(self, now: datetime) -> bool:
+        return self.is_on and now < self.expires_at
 
     def rank(self) -> tuple[int, datetime, str]:
         """Return what the least of pays: the narrowest, the first to end."""

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 
-from gatekeeper.domain import alerts
+from gatekeeper.domain import alerts, verdicts
 from gatekeeper.domain.budget import Enforcement
 
-from .entries import ZERO
+from .entries import ZERO, Excess
 from .kept_books import KeptBooks
 from .model import Books
 from .stored_books import StoredBooks
@@ -24,6 +24,17 @@ def every_balance_is_the_sum_of_its_entries(books: AnyBooks, model: Books) -> No
         assert (balance.reserved, balance.spent) == model.sums(*budget)
         assert balance.overridden == model.overridden(*budget)
         assert balance.excess == sum((e.amount for e in books.excesses if e.key == balance.key), ZERO)
+
+
+def every_excess_is_what_no_override_has_paid(books: AnyBooks, model: Books) -> None:
+    assert Counter(map(_excess, books.excesses)) == Counter(model.excesses)
+
+
+def _excess(excess: verdicts.Excess) -> Excess:
+    """Return an excess in the model's words."""
+    (kind, scope_id), window, period = excess.key
+    budget = (kind.value, scope_id), window.value
+    return Excess(budget, period, excess.kind.value, excess.amount, excess.reservation_id)
 
 
 def spending_never_exceeds_the_cap_and_what_was_granted(books: AnyBooks, granted: Mapping[str, Decimal]) -> None:
@@ -46,8 +57,9 @@ def every_override_is_the_sum_of_its_uses(books: AnyBooks, model: Books, granted
     for reservation_id, reservation in books.reservations.items():
         hold, use = model.holds[reservation_id], reservation.override
         assert (use.override_id if use else "", use.amount if use else ZERO) == (hold.paid_by, hold.paid)
-        for (scope, window), part in use.parts.items() if use else ():
-            assert part == hold.part(((scope.kind.value, scope.id), window.value))
+        parts = use.parts.items() if use else ()
+        found = {((scope.kind.value, scope.id), window.value): part for (scope, window), part in parts if part}
+        assert found == {budget: part for budget in model.caps if (part := hold.part(budget))}
 
 
 def every_crossing_is_told_once(books: AnyBooks) -> None:

@@ -23,6 +23,7 @@ from gatekeeper.domain.overrides import Override, Overrides
 from gatekeeper.domain.periods import Periods, Window, periods_at
 from gatekeeper.domain.prices import PriceList
 from gatekeeper.domain.reservation import Execution, Reservation
+from gatekeeper.domain.second_admins import UNLIMITED
 from gatekeeper.domain.verdicts import Excess, Verdict
 
 ONE_ADMIN = GrantLimits(in_force_max=100, requests_max=100)
@@ -98,7 +99,7 @@ class KeptBooks:
         """Turn an override on; return its id."""
         override_id = f"o{len(self.overrides)}"
         terms = Terms(target=target, max_amount=Money(amount=amount), reason="why", ttl=ttl)
-        step = grants.grant(self.organization, override_id, terms, SYSTEM, now, limits=ONE_ADMIN)
+        step = grants.grant(self.organization, override_id, terms, SYSTEM, now, limits=ONE_ADMIN, admin=UNLIMITED)
         self.overrides[override_id] = step.after
         return override_id
 

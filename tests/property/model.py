@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from zoneinfo import ZoneInfo
 
-from .entries import ZERO, Budget, Cap, Hold, Override, Payment, Scope
+from . import costs
+from .entries import ZERO, Budget, Cap, Excess, Hold, Override, Payment, Scope
 
 WHOLE = 100
 NANO = Decimal("0.000000001")
@@ -24,6 +25,7 @@ class Books:
     caps: dict[Budget, list[Cap]] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     overrides: dict[str, Override] = field(default_factory=dict)
+    excesses: list[Excess] = field(default_factory=list)
 
     def periods(self, now: datetime) -> dict[str, str]:
         day = str(now.astimezone(ZoneInfo(self.zone)).date())
@@ -38,8 +40,12 @@ class Books:
         """Return (reserved, spent), summed over every hold there ever was."""
         within = self.within(scope, window, period)
         reserved = sum((hold.amount for hold in within if hold.state == "HELD"), ZERO)
-        spent = sum((hold.charged if hold.committed is None else hold.committed for hold in within), ZERO)
-        return reserved, spent
+        return reserved, sum((hold.cost for hold in within), ZERO)
+
+    def above(self, budget: Budget, period: str, cap: Decimal) -> Decimal:
+        """Return how far a period stands above a cap and the excesses that it has; below zero is room."""
+        excesses = (e.amount for e in self.excesses if (e.budget, e.period) == (budget, period))
+        return sum(self.sums(*budget, period), ZERO) - cap - sum(excesses, ZERO)
 
     def overridden(self, scope: Scope, window: str, period: str) -> Decimal:
         """Return what overrides have paid beyond a cap."""
@@ -53,6 +59,10 @@ class Books:
         used = [hold for hold in self.holds.values() if hold.paid_by == override_id]
         reserved = sum((hold.paid for hold in used if hold.state == "HELD"), ZERO)
         return reserved, sum((hold.paid for hold in used if hold.state != "HELD"), ZERO)
+
+    def left(self, override: Override) -> Decimal:
+        """Return what an override can still pay."""
+        return override.max_amount - sum(self.booked(override.override_id))
 
     def verdict(
         self, scopes: list[Scope], periods: dict[str, str], amount: Decimal, priority: str
@@ -83,11 +93,10 @@ class Books:
         fit = [
             override
             for override in self.overrides.values()
-            if override.is_on
-            and now < override.expires_at
+            if override.is_in_force(now)
             and named in {"", override.override_id}
             and (override.target == reservation_id or override.target in scopes)
-            and sum(self.booked(override.override_id)) + needed <= override.max_amount
+            and needed <= self.left(override) > ZERO
         ]
         return min(fit, key=Override.rank).override_id if fit else ""
 
@@ -157,9 +166,7 @@ class Books:
         self.expire(hold, now)
         if hold.committed is not None:
             return "COMMITTED" if hold.committed == cost else "AlreadyCommitted"
-        hold.committed = cost
-        if hold.state == "HELD":
-            hold.state = "COMMITTED"
+        costs.record(self, reservation_id, cost, now)
         return "COMMITTED"
 
     def release(self, reservation_id: str, now: datetime) -> str:
@@ -197,7 +204,7 @@ class Books:
                 now,
                 periods=periods,
                 priority=hold.priority,
-                named=hold.paid_by,
+                named=hold.paid_by if hold.paid else "",
             )
             if verdict != "ADMITTED":
                 return verdict
@@ -226,9 +233,13 @@ class Books:
         *,
         frozen: bool,
         floors: dict[str, int] | None = None,
-    ) -> None:
-        self.caps.setdefault((scope, window), []).append(
-            Cap(since=self.periods(now)[window], cap=cap, enforcement=enforcement)
-        )
+    ) -> str:
+        asked, kept = floors or {}, self.floors.get((scope, window), {})
+        normal = asked.get("NORMAL", kept.get("NORMAL", WHOLE))
+        batch = asked.get("BATCH", min(normal, kept.get("BATCH", WHOLE)))
+        if batch > normal:
+            return "InvalidField"
+        costs.recap(self, (scope, window), Cap(since=self.periods(now)[window], cap=cap, enforcement=enforcement))
         self.frozen[scope, window] = frozen
-        self.floors[scope, window] = self.floors.get((scope, window), {}) | (floors or {})
+        self.floors[scope, window] = {"NORMAL": normal, "BATCH": batch}
+        return "SET"

@@ -45,6 +45,7 @@ CREATE SCHEMA fake;
 CREATE TABLE fake.clock (now timestamptz NOT NULL);
 INSERT INTO fake.clock VALUES ('2026-11-29 22:00+00');
 CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT now FROM fake.clock';
+CREATE FUNCTION fake.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT now FROM fake.clock';
 """
 # Every table that the services write.
 WRITTEN = (

@@ -21,7 +21,9 @@ STEPS: list[dict[str, int]] = [
 
 numbers = st.integers(0, 7)
 amounts = st.sampled_from([Decimal(text) for text in ("0", "0.000000001", "0.5", "1", "1.25", "2", "3.000000001")])
-caps = st.sampled_from([Decimal(text) for text in ("0", "0.000000001", "1", "2", "4.000000001", "8", "16")])
+caps = st.sampled_from(
+    [Decimal(text) for text in ("0", "0.000000001", "1", "2.000000003", "4.000000001", "8.000000001", "16")]
+)
 ttls = st.sampled_from([timedelta(seconds=1), timedelta(minutes=10), timedelta(hours=24)])
 steps = st.sampled_from([timedelta(**step) for step in STEPS])
 windows = st.sampled_from(["DAY", "MONTH", "TOTAL"])
@@ -42,7 +44,16 @@ attributions = st.builds(
 
 priorities = st.sampled_from(["NORMAL", "CRITICAL", "BATCH"])
 floors = st.sampled_from(
-    [{}, {"NORMAL": 97, "BATCH": 90}, {"BATCH": 50}, {"NORMAL": 100, "BATCH": 100}, {"NORMAL": 50, "BATCH": 1}]
+    [
+        *({},) * 2,
+        {"NORMAL": 97, "BATCH": 90},
+        {"NORMAL": 80},
+        {"BATCH": 50},
+        {"BATCH": 98},
+        {"NORMAL": 100, "BATCH": 100},
+        {"NORMAL": 50, "BATCH": 1},
+        {"NORMAL": 50, "BATCH": 60},
+    ]
 )
 # Which override a call names: mostly none, else one by its place, or one that does not exist.
 named = st.sampled_from([None] * 9 + [0, 1, 2, UNKNOWN])

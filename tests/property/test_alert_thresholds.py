@@ -52,7 +52,10 @@ def told(alerts: Sequence[Alert], basis: AlertBasis, kind: AlertKind = AlertKind
 
 @dataclass
 class Listener:
-    """Somebody who hears every alert, and knows after each what stands."""
+    """Somebody who hears every alert, and knows after each what stands: whoever is told of 95 % knows of 80 % as well.
+
+    That also of thresholds that are no longer asked for, as long as they are crossed.
+    """
 
     balance: Balance
     heard: list[Alert] = field(default_factory=list)
@@ -67,36 +70,32 @@ class Listener:
         for basis in AlertBasis:
             assert told(alerts, basis) == sorted(crossed(self.balance, basis) - self.standing[basis])
             assert not told(alerts, basis, AlertKind.RESOLVED)
+            self.standing[basis] |= crossed(self.balance, basis)
         self.hear(alerts, marked)
 
     def recapped(self, cap: Decimal, marks: tuple[int, ...]) -> list[Alert]:
         """Let the budget have other terms, as SetCap does."""
         before = self.balance
         alerts, marked = rearm(before._replace(cap=cap, thresholds=marks), before, "USD", NOW)
-        for basis in AlertBasis:
-            resolved, reached = told(alerts, basis, AlertKind.RESOLVED), crossed(marked, basis)
-            assert set(resolved) <= self.standing[basis]
-            used = marked.spent if basis is AlertBasis.SPENT else marked.used
-            assert all(not used or HUNDRED * used < mark * cap for mark in resolved)
-            assert all(
-                mark < max(self.standing[basis]) for mark in reached - set(told(alerts, basis)) - self.standing[basis]
-            )
-            if (cap, marks) == (before.cap, before.thresholds):
-                assert alerts == []
-            elif marks == before.thresholds:
-                assert resolved == sorted(self.standing[basis] - reached)
-                assert told(alerts, basis) == sorted(reached - self.standing[basis])
+        if (cap, marks) == (before.cap, before.thresholds):
+            assert alerts == []
+        else:
+            for basis in AlertBasis:
+                self.check_recapped(alerts, before, marked, basis)
         self.hear(alerts, marked)
-        if marks != before.thresholds:
-            # What stood at a threshold that is none any more stands no longer.
-            self.standing = {basis: crossed(self.balance, basis) for basis in AlertBasis}
         return alerts
 
+    def check_recapped(self, alerts: Sequence[Alert], before: Balance, marked: Balance, basis: AlertBasis) -> None:
+        """Check that what is resolved no longer stands, and that what stands was told or lies below what was."""
+        stood, reached = self.standing[basis], crossed(marked, basis)
+        stands = crossed(marked._replace(thresholds=(*stood,)), basis)
+        assert told(alerts, basis, AlertKind.RESOLVED) == sorted((stood - stands) & {*before.thresholds})
+        found = set(told(alerts, basis))
+        assert found <= reached - (stands & {*before.thresholds})
+        assert all(mark <= max(stands) for mark in reached - found)
+        self.standing[basis] = stands | reached
+
     def hear(self, alerts: Sequence[Alert], marked: Balance) -> None:
-        for alert in alerts:
-            assert alert.basis
-            standing = self.standing[alert.basis]
-            (standing.add if alert.kind is AlertKind.THRESHOLD else standing.remove)(alert.threshold)
         self.heard += alerts
         self.balance = marked
         assert not is_due(marked)
@@ -185,6 +184,17 @@ def test_what_stands_is_not_resolved() -> None:
     _, marked = crossings(at(Decimal(100), Decimal(96), Decimal(0), (80, 95)), "USD", NOW)
     alerts, _ = rearm(marked._replace(thresholds=(50, 90)), marked, "USD", NOW)
     assert [alert for alert in alerts if alert.kind is AlertKind.RESOLVED] == []
+
+
+def test_only_what_no_longer_stands_is_resolved() -> None:
+    """At 85 % after 96 %, thresholds of 50 instead of 80 and 95 resolve 95 %; told again is only what stands higher."""
+    _, marked = crossings(at(Decimal(100), Decimal(0), Decimal(96), (80, 95)), "USD", NOW)
+    alerts, armed = rearm(marked._replace(reserved=Decimal(85), thresholds=(50, 90)), marked, "USD", NOW)
+    assert [(alert.kind, alert.basis, alert.threshold) for alert in alerts] == [
+        (AlertKind.RESOLVED, AlertBasis.USED, 95)
+    ]
+    again, _ = crossings(armed._replace(reserved=Decimal(90)), "USD", NOW)
+    assert told(again, AlertBasis.USED) == [90]
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import builtins
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gatekeeper.alerting import webhook
+from gatekeeper.alerting.apprise import harmless
 from gatekeeper.alerting.channels import Channel, channels_of
-from gatekeeper.alerting.failures import ChannelUnusable
+from gatekeeper.alerting.failures import ChannelUnusable, DeliveryFailed
 from gatekeeper.alerting.secret_files import FILE_BYTES_MAX
-from tests.integration.alert_receiver import SECRET, secret_file
+from gatekeeper.domain.breaker import COMMAND_SIGN
+from tests.integration.alert_receiver import SECRET, notice, receiving, secret_file
 
 # Apprise's mail asks for a module of Python 3.11 that later ones do not have.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -22,8 +26,9 @@ URL = "https://user:sesame@hooks.example.com/sesame"
 
 
 def channels(tmp_path: Path, **settings: Any) -> list[Channel]:
-    named: dict[str, Any] = {"webhook_url": None, "webhook_secret_file": None, "apprise_file": None} | settings
-    return [*channels_of(logs_dir=tmp_path, **named)]
+    named: dict[str, Any] = {"webhook_url": None, "webhook_secret_file": None, "apprise_file": None}
+    named |= {"logs_dir": tmp_path, "timeout_s": 1, "installation": "an-installation"}
+    return [*channels_of(**named | settings)]
 
 
 def refused(tmp_path: Path, **settings: Any) -> str:
@@ -34,10 +39,37 @@ def refused(tmp_path: Path, **settings: Any) -> str:
     return str(raised.value)
 
 
-def test_the_log_file_is_always_there(tmp_path: Path) -> None:
-    """Without any setting, alerts are told in a file."""
-    assert [channel.name for channel in channels(tmp_path)] == ["log"]
+def test_the_log_file_is_there_unless_switched_off(tmp_path: Path) -> None:
+    """Without any setting, alerts are told in a file, which is made when there is one."""
+    (log,) = channels(tmp_path)
+    assert log.name == "log"
+    asyncio.run(log.check())
     assert [*tmp_path.iterdir()] == []
+    assert channels(tmp_path, logs_dir=None) == []
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    """It is known without an alert, in words without a path."""
+    (tmp_path / "file").touch()
+    (log,) = channels(tmp_path, logs_dir=tmp_path / "file")
+    with pytest.raises(DeliveryFailed, match="Not a directory"):
+        asyncio.run(log.check())
+
+
+BY_NAME = "gatekeeper cap AMOUNT --organization acme --run {} --window total --thaw"
+
+
+@pytest.mark.parametrize("name", ["r1", "'night'\"'\"'s run'", "'a To let it go on: b'"])
+def test_a_command_stays_as_it_is(name: str) -> None:
+    """Whoever pastes it into a shell thaws what was frozen."""
+    message = f"The run 'x' is frozen.{COMMAND_SIGN}{BY_NAME.format(name)}"
+    assert harmless(message) == message
+
+
+@pytest.mark.parametrize("name", ["'@everyone'", "'a<b'", "'a>b'", "'a To let it go on: @b'"])
+def test_a_command_that_would_be_another_is_left_out(name: str) -> None:
+    """With other characters it would be about another run, or none."""
+    assert harmless(f"The run '@x' is frozen.{COMMAND_SIGN}{BY_NAME.format(name)}") == "The run '\uff20x' is frozen."
 
 
 def test_channels_have_names_without_addresses(tmp_path: Path) -> None:
@@ -130,6 +162,26 @@ def test_urls_have_to_be_apprises(tmp_path: Path, line: str, capfd: pytest.Captu
     file = secret_file(tmp_path, "json://127.0.0.1:1/", line)
     assert f"{file}: Apprise can make nothing of URL 2" in refused(tmp_path, apprise_file=file)
     assert capfd.readouterr() == ("", "")
+
+
+def test_nobody_is_called_by_a_name_or_reason(tmp_path: Path) -> None:
+    """What agents say cannot mention a room in a chat; a program reads it as it is."""
+    called = "<!channel> @everyone <https://example.com|look>"
+    with receiving() as chat, receiving() as hook:
+        secret, urls = tmp_path / "a", tmp_path / "b"
+        secret.mkdir()
+        urls.mkdir()
+        _, posted, apprised = channels(
+            tmp_path,
+            webhook_url=f"http://{hook.place}/",
+            webhook_secret_file=secret_file(secret, SECRET.decode()),
+            apprise_file=secret_file(urls, f"json://{chat.place}/"),
+        )
+        for channel in (posted, apprised):
+            asyncio.run(channel.deliver(notice(message=called)))
+    (shown,), (read,) = ([json.loads(post.body) for post in place.posts] for place in (chat, hook))
+    assert shown["message"].startswith("\u2039!channel\u203a \uff20everyone \u2039https://example.com|look\u203a\n")
+    assert read["data"]["message"] == called
 
 
 def test_no_urls_are_no_channel(tmp_path: Path) -> None:

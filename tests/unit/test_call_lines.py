@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,11 +14,11 @@ from typing import Any
 import pytest
 
 from gatekeeper.rpc import line_writer
-from gatekeeper.rpc.call_log import CallLog, Entry
+from gatekeeper.rpc.call_log import CallLog, Entry, dropped_line
 from gatekeeper.rpc.line_writer import LineWriter
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-HELD = Entry("Reserve", "OK", 0.0123456, "acme", "r-1", "ADMITTED", "billing", TRACE)
+HELD = Entry("Reserve", "OK", 0.0123456, "acme", "r-1", "ADMITTED", "billing", TRACE, is_fine=True)
 HOSTILE = 'a"b\\c\nd\x1b[31m\u2028é{}'
 
 
@@ -32,11 +33,18 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(end)
 
 
+@contextmanager
+def logging_to(descriptor: int, *, for_people: bool = False) -> Iterator[CallLog]:
+    """Yield a log whose lines are written to a descriptor."""
+    lines = LineWriter(descriptor, dropped_line(for_people=for_people))
+    with lines.writing():
+        yield CallLog(lines, only_failed=False, for_people=for_people)
+
+
 def written(*entries: Entry, for_people: bool = False) -> str:
     """Return what a log writes of calls."""
     with pipe() as (reading, writing):
-        log = CallLog(writing, only_failed=False, for_people=for_people)
-        with log.writing():
+        with logging_to(writing, for_people=for_people) as log:
             for entry in entries:
                 log.add(entry)
         return os.read(reading, 1_000_000).decode()
@@ -67,7 +75,7 @@ def test_a_call_with_a_verdict() -> None:
 
 def test_a_call_without_a_verdict() -> None:
     """Its line is a warning, and says why; what it does not have is left out."""
-    found = line(HELD._replace(code="NOT_FOUND", outcome="ORGANIZATION_NOT_FOUND", reservation_id=""))
+    found = line(HELD._replace(code="NOT_FOUND", outcome="ORGANIZATION_NOT_FOUND", reservation_id="", is_fine=False))
     assert (found["level"], found["code"], found["reason"]) == ("warning", "NOT_FOUND", "ORGANIZATION_NOT_FOUND")
     assert not {"verdict", "reservation_id"} & set(found)
     assert not {"verdict", "reason"} & set(line(HELD._replace(outcome="")))
@@ -105,39 +113,69 @@ def test_nobody_waits_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_writer, "LINES_MAX", 1000)
     monkeypatch.setattr(line_writer, "PATIENCE_S", 0.1)
     with pipe() as (reading, writing):
-        log = CallLog(writing, only_failed=False, for_people=False)
         got = bytearray()
-        with log.writing():
+        with logging_to(writing) as log:
             for _ in range(20_000):
                 log.add(HELD)
             while accounted_for(got) < 20_000:
                 got += os.read(reading, 1_000_000)
     assert accounted_for(got) == 20_000
-    assert b'"event":"calls.dropped","level":"warning"' in got
+    assert b'"event":"lines.dropped","level":"warning"' in got
 
 
 def test_a_stuck_reader_does_not_keep_a_process_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the server stops, what nobody reads is given up after a while."""
     monkeypatch.setattr(line_writer, "PATIENCE_S", 0.1)
     with pipe() as (reading, writing):
-        log = CallLog(writing, only_failed=False, for_people=False)
-        with log.writing():
+        lines = LineWriter(writing, str)
+        with lines.writing():
+            (thread,) = [thread for thread in threading.enumerate() if thread.name == "log-lines"]
             for _ in range(2000):
-                log.add(HELD)
-        (thread,) = [thread for thread in threading.enumerate() if thread.name == "call-log"]
+                lines.add(f"{'x' * 199}\n")
         assert thread.daemon
-        # Let it go, and take what it still writes, so that it does not outlive the pipe.
-        while thread.is_alive():
-            os.read(reading, 1_000_000)
-            thread.join(0.01)
+        assert not thread.is_alive()
+        assert lines.missing == 2000 - len(os.read(reading, 1_000_000)) // 200
+
+
+def test_a_pipe_that_does_not_block_is_waited_for() -> None:
+    """A full one, as a program that shares it may have made it, loses no line and tears none."""
+    with pipe() as (reading, writing):
+        os.set_blocking(writing, False)
+        got = bytearray()
+        lines = LineWriter(writing, str)
+        with lines.writing():
+            for number in range(5000):
+                lines.add(f"{number:0200}\n")
+            while not got.endswith(b"4999\n"):
+                got += os.read(reading, 1000)
+    assert got.decode().splitlines() == [f"{number:0200}" for number in range(5000)]
+    assert lines.missing == 0
+
+
+def test_what_cannot_be_written_is_counted() -> None:
+    """Lines that a full disk takes none of are missing; that is told as soon as something can be written."""
+    with pipe() as (reading, writing):
+        disk = os.open("/dev/full", os.O_WRONLY)
+        lines = LineWriter(disk, lambda count: f"missing {count}\n")
+        with lines.writing():
+            for number in range(100):
+                lines.add(f"{number:0200}\n")
+            while lines.missing < 100:
+                time.sleep(0.01)
+            os.dup2(writing, disk)
+            lines.add("here\n")
+            got = os.read(reading, 1000)
+            while b"here" not in got or b"missing" not in got:
+                got += os.read(reading, 1000)
+        os.close(disk)
+    assert sorted(got.decode().splitlines()) == ["here", "missing 100"]
 
 
 def test_a_closed_pipe_is_no_trouble() -> None:
     """Where nobody can read any more, calls go on."""
     reading, writing = os.pipe()
     os.close(reading)
-    log = CallLog(writing, only_failed=False, for_people=False)
-    with log.writing():
+    with logging_to(writing) as log:
         log.add(HELD)
     os.close(writing)
 

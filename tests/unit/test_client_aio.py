@@ -56,6 +56,7 @@ USUAL: dict[str, Any] = {
     "SetOverride": gate.SetOverrideResponse(override=Override(override_id="o1")),
     "RequestOverride": gate.RequestOverrideResponse(override=Override(override_id="o2")),
     "TestAlerts": admin.TestAlertsResponse(alert=Alert(alert_id="a1")),
+    "RetryAlerts": admin.RetryAlertsResponse(deliveries=2),
     "ListBudgets": report.ListBudgetsResponse(),
     "ListOverrides": report.ListOverridesResponse(overrides=[Override(override_id="o1")]),
     "ListAlerts": report.ListAlertsResponse(alerts=[Alert(alert_id="a1")]),
@@ -364,6 +365,7 @@ async def test_overrides_and_alerts(client: AsyncClient, script: Script) -> None
     assert (await client.set_override("acme", enabled=True, max_amount=5, reason="launch")).override.override_id == "o1"
     assert (await client.request_override("acme", max_amount=5, reason="launch")).override.override_id == "o2"
     assert (await client.test_alerts("acme")).alert.alert_id == "a1"
+    assert (await client.retry_alerts("acme")).deliveries == 2
     assert [override.override_id async for override in client.list_overrides("acme", state="ACTIVE")] == ["o1"]
     assert [alert.alert_id async for alert in client.list_alerts("acme", kind="TEST")] == ["a1"]
     script.lines = [failure(grpc.StatusCode.UNAVAILABLE)] * 2

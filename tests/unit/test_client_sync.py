@@ -232,6 +232,9 @@ def test_alerts_are_tested_and_listed(program: Program) -> None:
     done = program.runs(lambda client: client.test_alerts("acme").alert)
     assert program.is_answered("TestAlerts", admin.TestAlertsResponse(alert=alert)).organization == "acme"
     assert done.result(5) == alert
+    again = program.runs(lambda client: client.retry_alerts("acme").deliveries)
+    assert program.is_answered("RetryAlerts", admin.RetryAlertsResponse(deliveries=2)).organization == "acme"
+    assert again.result(5) == 2
     done = program.runs(lambda client: list(client.list_alerts("acme", delivery_state="DEAD")))
     program.is_answered("ListAlerts", report.ListAlertsResponse(alerts=[alert]))
     assert done.result(5) == [alert]

@@ -18,6 +18,7 @@ ALERTS = {
     "GatekeeperNotReady",
     "GatekeeperDatabaseAway",
     "GatekeeperErrors",
+    "GatekeeperFiguresOld",
     "GatekeeperSlow",
     "GatekeeperQueueFull",
     "GatekeeperBudgetNearlyUsed",
@@ -43,6 +44,12 @@ def test_there_is_a_rule_for_each_way_to_fail() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_streams_are_no_failed_calls() -> None:
+    """Each stream ends with an error, be it when a server stops: what becomes of calls is told without them."""
+    (errors,) = [rule["expr"] for rule in rules() if rule["alert"] == "GatekeeperErrors"]
+    assert errors.count("gatekeeper_rpcs_total") == errors.count('method!="WatchStatus"') == 2
 
 
 def test_prometheus_reads_the_rules() -> None:

@@ -1,84 +1,21 @@
-"""When may an override pay, which of several does, and what does it keep of what it paid?"""
+"""When may an override pay for a call, which of several does, and how much?"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
-from gatekeeper.domain.admission import UNPRICED, DenialReason, Denied, Lack
-from gatekeeper.domain.budget import ORGANIZATION, BalanceKey, Scope, ScopeKind
-from gatekeeper.domain.override_use import OverrideUse, Parts
-from gatekeeper.domain.overrides import Override, Overrides, OverrideState, Payment
+from gatekeeper.domain.admission import UNPRICED, DenialReason, Denied
+from gatekeeper.domain.budget import ORGANIZATION, Scope, ScopeKind
+from gatekeeper.domain.overrides import Overrides, OverrideState
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.reservation import Attribution
+from tests.unit.paying import CALL, CAMPAIGN, NOON, TARGETS, lacking, override, paid_in, payer_of, payment_of
 
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
-CALL = Attribution(department="d", campaign="c", agent="a", run="r")
-CAMPAIGN = Scope(ScopeKind.CAMPAIGN, "c")
-PARTS: Parts = {(ORGANIZATION, Window.MONTH): Decimal(2)}
-TARGETS = {
-    "reservation": None,
-    "run": Scope(ScopeKind.RUN, "r"),
-    "agent": Scope(ScopeKind.AGENT, "a"),
-    "campaign": Scope(ScopeKind.CAMPAIGN, "c"),
-    "department": Scope(ScopeKind.DEPARTMENT, "d"),
-    "organization": ORGANIZATION,
-}
-
-
-def override(
-    override_id: str = "o",
-    scope: Scope | None = ORGANIZATION,
-    *,
-    max_amount: str = "10",
-    state: OverrideState = OverrideState.ACTIVE,
-    expires_at: datetime = NOON + timedelta(hours=1),
-) -> Override:
-    """Return an override that pays for the call `i` where it has no scope."""
-    return Override(
-        override_id=override_id,
-        scope=scope,
-        reservation_id="i" if scope is None else "",
-        max_amount=Decimal(max_amount),
-        ttl=timedelta(hours=1),
-        state=state,
-        created_at=NOON - timedelta(hours=1),
-        expires_at=expires_at,
-        reason="why",
-    )
-
-
-def lacking(shortfall: str, *, scope: Scope = ORGANIZATION, room_above: str = "0") -> Lack:
-    """Return what a month's budget lacks; `room_above` is what lies between the limit of the call and the cap."""
-    lack = Decimal(shortfall)
-    return Lack(BalanceKey(scope, Window.MONTH, "2026-11"), lack, lack - Decimal(room_above))
-
-
-def payment_of(
-    *found: Override, amount: str = "1", named: str = "", call: Attribution = CALL, lacks: tuple[Lack, ...] = ()
-) -> Payment | None:
-    """Return how the call `i` is paid for, which lacks all of its amount unless told otherwise."""
-    denied = Denied(DenialReason.OUT_OF_BUDGET, lacks=lacks or (lacking("1000"),))
-    return Overrides(found, NOON).payment(denied, call, "i", Decimal(amount), named)
-
-
-def payer_of(*found: Override, amount: str = "1", named: str = "", call: Attribution = CALL) -> str | None:
-    """Return which override pays for the call `i`, all of which is beyond the cap."""
-    payment = payment_of(*found, amount=amount, named=named, call=call)
-    return payment.payer.override_id if payment else None
-
-
-def booked(overrides: Overrides, amount: str, known: OverrideUse | None = None) -> OverrideUse:
-    """Book a payment for the call `i`, which lacks all of its amount."""
-    denied = Denied(DenialReason.OUT_OF_BUDGET, lacks=(lacking("1000"),))
-    payment = overrides.payment(denied, CALL, "i", Decimal(amount))
-    assert payment is not None
-    overrides.book(payment)
-    return payment.use(known)
 
 
 def test_the_largest_part_is_paid() -> None:
@@ -97,10 +34,11 @@ def test_no_more_than_the_hold_is_paid() -> None:
 
 
 def test_a_hold_of_nothing_costs_an_override_nothing() -> None:
-    """A call that holds nothing is past a cap that is overdrawn, and takes none of the override."""
-    payment = payment_of(override(), amount="0")
+    """A call that holds nothing is past a cap that is overdrawn, and takes none of the override, but needs some."""
+    payment = payment_of(override(max_amount="0.000000001"), amount="0")
     assert payment is not None
     assert payment.amount == 0
+    assert payer_of(replace(override(), reserved=Decimal(4), spent=Decimal(6)), amount="0") is None
 
 
 @pytest.mark.parametrize(
@@ -116,7 +54,7 @@ def test_beyond_a_floor_is_paid_too(room_above: str, part: dict[object, str]) ->
 @pytest.mark.parametrize("denied", [UNPRICED, Denied(DenialReason.BUDGET_FROZEN)])
 def test_money_does_not_help_everything(denied: Denied) -> None:
     """Nothing pays for a call without a price, or under a budget that is frozen."""
-    assert Overrides([override()], NOON).payment(denied, CALL, "i", Decimal(1)) is None
+    assert paid_in(Overrides([override()], NOON), denied) is None
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -124,9 +62,30 @@ def test_an_override_reaches_its_scope(target: str) -> None:
     """It pays for calls of its scope, or of its reservation's id, and for no others."""
     found = override(scope=TARGETS[target])
     assert payer_of(found) == "o"
-    denied = Denied(DenialReason.OUT_OF_BUDGET, lacks=(lacking("1"),))
-    other = Overrides([found], NOON).payment(denied, Attribution(campaign="k", run="c"), "another", Decimal(1))
-    assert (other is not None) == (target == "organization")
+    assert found.reaches(Attribution(campaign="k", run="c"), "another") == (target == "organization")
+
+
+@pytest.mark.parametrize(
+    ("bound", "requester", "caller", "call", "reaches"),
+    [
+        ((), "7", "7", CALL, True),
+        ((), "7", "8", CALL, False),
+        ((), "7", "", CALL, False),
+        ((), "", "8", CALL, True),
+        (None, "7", "8", CALL, True),
+        ((CAMPAIGN, Scope(ScopeKind.RUN, "r")), "7", "7", CALL, True),
+        ((CAMPAIGN, Scope(ScopeKind.RUN, "x")), "7", "7", CALL, False),
+        ((CAMPAIGN,), "7", "7", Attribution(agent="c"), False),
+        ((CAMPAIGN,), "", "8", Attribution(), False),
+    ],
+)
+def test_a_request_is_for_its_call(
+    bound: tuple[Scope, ...] | None, requester: str, caller: str, call: Attribution, reaches: bool
+) -> None:
+    """Of whoever has asked, for what it was asked; where it is bound to nothing, of anybody, for anything."""
+    found = replace(override(scope=None), bound_scopes=bound, requested_by_id=requester)
+    assert found.reaches(call, "i", caller) == reaches
+    assert not found.reaches(call, "another", caller)
 
 
 def test_an_id_is_not_a_scope() -> None:
@@ -184,68 +143,3 @@ def test_only_the_named_one_pays() -> None:
     assert payer_of(narrow, broad, named="broad") == "broad"
     assert payer_of(narrow, broad, named="broad", amount="4") is None
     assert payer_of(narrow, broad, named="nobody") is None
-
-
-def test_what_is_booked_is_gone() -> None:
-    """What is held and what is spent both count against the amount, and all of it can be used."""
-    overrides = Overrides([override()], NOON)
-    for used in range(2, 11, 2):
-        assert booked(overrides, "2").amount == 2
-        assert overrides.changed["o"].remaining == 10 - used
-    assert payer_of(overrides.changed["o"], amount="0.000000001") is None
-    assert payer_of(replace(overrides.changed["o"], reserved=Decimal(0), spent=Decimal(10))) is None
-
-
-def test_a_commit_books_the_cost() -> None:
-    """What a hold of 6 has cost in the end, 1, is spent; the other 5 can be used again."""
-    overrides = Overrides([override()], NOON)
-    before = booked(overrides, "6")
-    overrides.settle(before, before.less(Decimal(5)), was_held=True)
-    changed = overrides.changed["o"]
-    assert (changed.reserved, changed.spent, changed.remaining) == (0, 1, 9)
-
-
-def test_a_release_gives_all_back() -> None:
-    """After a release, or an expiry that charges nothing, the override is as before."""
-    overrides = Overrides([override()], NOON)
-    before = booked(overrides, "6")
-    overrides.settle(before, before.less(Decimal(6)), was_held=True)
-    assert overrides.changed["o"] == override()
-
-
-def test_a_late_commit_replaces_the_charge() -> None:
-    """Of an expiry that charged 6 and a late commit that gives 2 back, 4 is what the override has cost."""
-    overrides = Overrides([override()], NOON)
-    before = booked(overrides, "6")
-    overrides.settle(before, before, was_held=True)
-    charged = overrides.changed["o"]
-    assert (charged.reserved, charged.spent) == (0, 6)
-    overrides.settle(before, before.less(Decimal(2)), was_held=False)
-    assert (overrides.changed["o"].reserved, overrides.changed["o"].spent) == (0, 4)
-
-
-def test_what_is_over_is_still_settled() -> None:
-    """A hold under an override that was ended since is settled against it; it pays for nothing new."""
-    ended = replace(override(state=OverrideState.ENDED), reserved=Decimal(6))
-    overrides = Overrides([ended], NOON)
-    before = OverrideUse("o", Decimal(6), PARTS)
-    overrides.settle(before, before.less(Decimal(2)), was_held=True)
-    changed = overrides.changed["o"]
-    assert (changed.reserved, changed.spent) == (0, 4)
-    assert payer_of(changed) is None
-
-
-def test_a_raised_hold_is_one_use() -> None:
-    """What an Extend books adds to what is booked for the hold."""
-    overrides = Overrides([override()], NOON)
-    use = booked(overrides, "3", booked(overrides, "2"))
-    assert use == ("o", 5, {(ORGANIZATION, Window.MONTH): 5})
-    assert overrides.changed["o"].reserved == 5
-
-
-def test_what_was_not_touched_is_not_written() -> None:
-    """Only overrides that paid, or got something back, have changed; others are known, strangers are not."""
-    overrides = Overrides([override("a", expires_at=NOON + timedelta(hours=2)), override("b")], NOON)
-    booked(overrides, "1")
-    assert list(overrides.changed) == ["b"]
-    assert (overrides.knows("a"), overrides.knows("z")) == (True, False)

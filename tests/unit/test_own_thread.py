@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
 from gatekeeper.alerting.failures import DeliveryFailed, reason_of
-from gatekeeper.alerting.own_thread import OwnThread
+from gatekeeper.alerting.own_thread import ABANDONED_MAX, OwnThread, grace_s
 
 pytestmark = pytest.mark.anyio
 
@@ -42,12 +43,8 @@ async def test_while_one_hangs_no_other_begins() -> None:
     """Whoever gave it up is not held up; who comes then is refused until it has come back."""
     let_go = threading.Event()
     own = OwnThread("alerts")
-
-    def hang() -> None:
-        let_go.wait(30)
-
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(own.run(hang), 0.01)
+        await asyncio.wait_for(own.run(partial(hang, let_go)), 0.01)
     with pytest.raises(DeliveryFailed, match="has not come back yet"):
         await own.run(lambda: None)
     let_go.set()
@@ -59,6 +56,35 @@ async def test_while_one_hangs_no_other_begins() -> None:
                 await asyncio.sleep(0.01)
             else:
                 break
+
+
+def hang(let_go: threading.Event) -> None:
+    let_go.wait(30)
+
+
+async def test_what_hangs_for_long_is_left_behind() -> None:
+    """Others go on in another thread, until too many hang; one that comes back makes room."""
+    let_go = [threading.Event() for _ in range(ABANDONED_MAX + 1)]
+    own = OwnThread("alerts", grace_s=0)
+    for event in let_go:
+        assert not own.is_busy()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(own.run(partial(hang, event)), 0.01)
+    assert own.is_busy()
+    with pytest.raises(DeliveryFailed, match="has not come back yet"):
+        await own.run(lambda: None)
+    let_go[0].set()
+    async with asyncio.timeout(10):
+        while own.is_busy():
+            await asyncio.sleep(0.01)
+    await own.run(lambda: None)
+    for event in let_go:
+        event.set()
+
+
+def test_grace_is_for_more_than_an_attempt() -> None:
+    """Twice as long as an attempt may take, and half a minute at least."""
+    assert [grace_s(timeout_s) for timeout_s in (0.5, 10, 60)] == [30, 30, 120]
 
 
 def test_reasons_name_kinds_of_errors_alone() -> None:

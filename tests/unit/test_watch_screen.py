@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
+from gatekeeper.cli import watch_screen
 from gatekeeper.cli.watch_screen import Screen
 from gatekeeper_client import Scope, Unavailable, to_money
 from gatekeeper_client.v1.budget_pb2 import (
@@ -133,3 +135,18 @@ def test_it_says_whether_it_is_up_to_date() -> None:
     assert "organization" in "\n".join(shown)
     screen.take(message(budget(ORGANIZATION, 1)))
     assert "live" in lines(screen)[0]
+
+
+def test_silence_is_not_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is heard any more, not even that nothing has changed, it says since when; then it is live again."""
+    screen = Screen("acme")
+    screen.take(message(budget(ORGANIZATION, 1)))
+    monkeypatch.setattr(watch_screen, "SILENCE_S", -1)
+    (head, *rest) = lines(screen)
+    assert re.fullmatch(r"acme  as of \d\d:\d\d:\d\d UTC, not up to date", head.rstrip())
+    assert "organization" in "\n".join(rest)
+    monkeypatch.undo()
+    screen.take(message(snapshot=False))
+    shown = lines(screen)
+    assert "live" in shown[0]
+    assert "organization" in "\n".join(shown)

@@ -13,9 +13,10 @@ from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType,
 
 from gatekeeper.domain.alert_deliveries import Notice
 from gatekeeper.domain.alerts import AlertKind
+from gatekeeper.domain.breaker import COMMAND_SIGN
 
 from .failures import ChannelUnusable, DeliveryFailed
-from .own_thread import OwnThread
+from .own_thread import OwnThread, grace_s
 from .secret_files import read_lines
 from .texts import event_time, title
 
@@ -45,11 +46,18 @@ class AppriseChannel:
     # What is behind the URL decides how much it takes, and most take little.
     at_once = 1
 
-    def __init__(self, name: str, service: NotifyBase) -> None:
-        """Tell this service."""
+    def __init__(self, name: str, service: NotifyBase, timeout_s: float) -> None:
+        """Tell this service; each attempt is given up after `timeout_s`."""
         self.name = name
         self._apprise = Apprise(service)
-        self._thread = OwnThread(f"alerts-{name}")
+        self._thread = OwnThread(f"alerts-{name}", grace_s(timeout_s))
+
+    def is_busy(self) -> bool:
+        """Tell whether the attempt before has not come back."""
+        return self._thread.is_busy()
+
+    async def check(self) -> None:
+        """Know of nothing: whether it works, attempts will tell."""
 
     async def deliver(self, notice: Notice) -> None:
         """Tell it of an alert. Raises `DeliveryFailed`."""
@@ -57,7 +65,7 @@ class AppriseChannel:
 
     def _notify(self, notice: Notice) -> None:
         told = self._apprise.notify(
-            body=f"{notice.alert.message}\n\nAlert {notice.alert_id}, {event_time(notice)}".translate(HARMLESS),
+            body=f"{harmless(notice.alert.message)}\n\nAlert {notice.alert_id}, {event_time(notice)}",
             title=title(notice).translate(HARMLESS),
             notify_type=_type(notice),
             body_format=NotifyFormat.TEXT,
@@ -67,6 +75,13 @@ class AppriseChannel:
             raise DeliveryFailed(message)
 
 
+def harmless(message: str) -> str:
+    """Return a message that calls nobody; without the command at its end where that would be another one."""
+    words, _, command = message.partition(COMMAND_SIGN)
+    shown = message if command.translate(HARMLESS) == command else words
+    return shown.translate(HARMLESS)
+
+
 def _type(notice: Notice) -> NotifyType:
     alert = notice.alert
     if alert.kind is AlertKind.THRESHOLD and alert.threshold >= EXCEEDED:
@@ -74,12 +89,15 @@ def _type(notice: Notice) -> NotifyType:
     return TYPES.get(alert.kind, NotifyType.WARNING)
 
 
-def read_channels(path: Path) -> Sequence[AppriseChannel]:
+def read_channels(path: Path, timeout_s: float) -> Sequence[AppriseChannel]:
     """Return a channel for each URL in a file, numbered as they stand there. Raises `ChannelUnusable`."""
     urls = read_lines(path, SETTING)
     if not 0 < len(urls) <= URLS_MAX:
         raise ChannelUnusable(setting=SETTING, problem=f"{path}: it takes 1 to {URLS_MAX} URLs, one a line")
-    return [AppriseChannel(f"apprise-{number}", _service(url, number, path)) for number, url in enumerate(urls, 1)]
+    return [
+        AppriseChannel(f"apprise-{number}", _service(url, number, path), timeout_s)
+        for number, url in enumerate(urls, 1)
+    ]
 
 
 def _service(url: str, number: int, path: Path) -> NotifyBase:

@@ -38,21 +38,31 @@ class Webhook:
     name = "webhook"
     at_once = 4
 
-    def __init__(self, url: str, secrets: Sequence[bytes], clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, url: str, secrets: Sequence[bytes], installation: str, clock_s: Callable[[], float] = time.time
+    ) -> None:
         """Post to `url`, signed with each of `secrets`, so that a receiver may know the old or the new one.
 
-        Raises `ChannelUnusable`.
+        `installation` is part of each id, for a receiver that many post to. Raises `ChannelUnusable`.
         """
         self._url = _checked(url)
         self._secrets = secrets
+        self._installation = installation
         self._clock_s = clock_s
         self._client = _client()
+
+    def is_busy(self) -> bool:
+        """Tell that it is not: what is given up ends."""
+        return False
+
+    async def check(self) -> None:
+        """Know of nothing: whether it works, attempts will tell."""
 
     async def deliver(self, notice: Notice) -> None:
         """Post an alert; whatever is not 2xx is a failure. Raises `DeliveryFailed`, or what httpx raises."""
         body = content(notice)
         headers = {"content-type": "application/json", "user-agent": "budget-gatekeeper"}
-        headers |= signed(self._secrets, str(notice.alert_id), int(self._clock_s()), body)
+        headers |= signed(self._secrets, webhook_id(self._installation, notice), int(self._clock_s()), body)
         # What the receiver has to say beyond the status is not read: it may be endless.
         async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
             if not response.is_success:
@@ -69,6 +79,11 @@ def _client() -> httpx.AsyncClient:
     except (ImportError, OSError, ValueError, httpx.InvalidURL):
         problem = "the proxy or SSL_CERT_FILE of the environment cannot be used"
         raise ChannelUnusable(setting=URL_SETTING, problem=problem) from None
+
+
+def webhook_id(installation: str, notice: Notice) -> str:
+    """Return what a receiver knows an alert by that it has seen: the same on every attempt, and nobody else's."""
+    return f"msg_{installation}_{notice.alert_id}"
 
 
 def content(notice: Notice) -> bytes:

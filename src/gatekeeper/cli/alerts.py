@@ -1,4 +1,4 @@
-"""The commands that list alerts, and try whether they arrive."""
+"""The commands that list alerts, try whether they arrive, and try those anew that did not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ POLL_S: Final = 0.25
 TEST_TIMEOUT: Final = timedelta(seconds=30)
 
 
-app = typer.Typer(help="List alerts, and try whether they arrive.", rich_markup_mode=None)
+app = typer.Typer(help="List alerts, try whether they arrive, and try those anew that did not.", rich_markup_mode=None)
 
 
 @app.command("list")
@@ -117,6 +117,34 @@ def try_channels(
         fail(f"not every channel has tried it within {span_text(timeout)}: does `gatekeeper serve` run?")
     if any(state_of(delivery) != "DELIVERED" for delivery in alert.deliveries):
         raise typer.Exit(1)
+
+
+@app.command("retry")
+def retry_dead(
+    *,
+    organization: Organization,
+    target: Target = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    certificate_file: CertificateFile = None,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try anew what was given up of the alerts of the last 31 days.
+
+    What concerns the whole installation has no organization (--organization "");
+    only operators may try it anew.
+    """
+    with open_client(
+        target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
+    ) as client:
+        count = client.retry_alerts(organization).deliveries
+    if as_json:
+        print_json({"organization": organization, "deliveries": count})
+    elif count:
+        typer.echo(f"{count} {'delivery is' if count == 1 else 'deliveries are'} on the way again.")
+    else:
+        typer.echo("None was given up.")
 
 
 def _settled(client: Client, organization: str, alert_id: str, deadline: float) -> Alert:

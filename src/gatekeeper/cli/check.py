@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from gatekeeper_client import Client
 
 TOKENS_MAX = 1_000_000_000
+# So that whoever looks by cron tells a breach from a server that is away.
+UNANSWERED = 3
 
 
 class TierName(StrEnum):
@@ -77,6 +81,8 @@ def check(
 ) -> None:
     """Look for trouble, or ask whether a call can be paid. Exit code 0 if all is well, 1 if not.
 
+    Where a server cannot be asked, or does not answer, the exit code is 3.
+
     By itself it looks at everything, as cron would: budgets that are used up
     or frozen, alerts of the last 48 hours that no channel took, and what the
     verification of the books found. With --department, --campaign, --agent or
@@ -94,9 +100,12 @@ def check(
     given = {name: count for name, count in tokens.items() if count is not None}
     is_call = amount is not None or bool(given)
     _require_sense(amount=amount, model=model, tokens=given, at=at, priority=priority, is_call=is_call)
-    with open_client(
-        target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
-    ) as client:
+    with (
+        _answered(),
+        open_client(
+            target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
+        ) as client,
+    ):
         if is_call:
             call = {**ids, "agent_type": agent_type, **_estimate(amount, model, given)}
             if priority is not None:
@@ -105,6 +114,15 @@ def check(
         else:
             answer = _look(client, organization, ids, (at or TierName.EXCEEDED).name)
     _tell(answer, answer["admitted" if is_call else "ok"], as_json=as_json)
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Have the exit code of what is no answer differ from an answer's."""
+    try:
+        yield
+    except typer.Exit:
+        raise typer.Exit(UNANSWERED) from None
 
 
 def _require_sense(

@@ -31,4 +31,13 @@ def descriptors_allowed() -> int | None:
 def descriptors_wanted(settings: Settings) -> int:
     """Return how many are open when every address has all the connections that it takes."""
     each = [RELAYED if settings.unix_peers and address.startswith("unix:") else 1 for address in settings.listen]
-    return RESERVE + settings.connections_max * sum(each)
+    return RESERVE + settings.connections_max * sum(each) + _wanted_by_http(settings)
+
+
+def _wanted_by_http(settings: Settings) -> int:
+    if settings.http_listen is None:
+        return 0
+    # What serves HTTP takes a tenth of a second to import.
+    from gatekeeper.web.server import BACKLOG, CONNECTIONS_MAX
+
+    return CONNECTIONS_MAX + BACKLOG

@@ -46,7 +46,7 @@ async def examine(**given: Any) -> list[Finding]:
         settings = load_settings(**given)
     except ValidationError as error:
         return [
-            fail("settings", f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", "correct it")
+            fail("settings", ": ".join(filter(None, (".".join(map(str, wrong["loc"])), wrong["msg"]))), "correct it")
             for wrong in error.errors()
         ]
     findings = [*_settings(settings), _python(), _packages(), _time_zones(), _binaries(settings)]

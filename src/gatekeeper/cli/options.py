@@ -99,7 +99,9 @@ def settings_of(**given: Any) -> Settings:
         return load_settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        message = f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        # Settings that do not fit together are named by the message.
+        where = f"setting {'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        message = f"{where}{first['msg']}"
         raise typer.BadParameter(message) from None
 
 

@@ -32,6 +32,12 @@ def target_text(override: Override) -> str:
     return scope_text(override.scope)
 
 
+def calls_text(override: Override) -> str:
+    """Name the calls that an override is for, and what the call that asked for it is for."""
+    scopes = ", ".join(scope_text(scope) for scope in override.call_scopes)
+    return f"{target_text(override)} ({scopes})" if scopes else target_text(override)
+
+
 def override_document(override: Override) -> dict[str, Any]:
     """Return an override for programs: amounts are strings."""
     amounts = {name: amount_text(getattr(override, name)) for name in ("max_amount", "spent", "reserved", "remaining")}
@@ -41,6 +47,7 @@ def override_document(override: Override) -> dict[str, Any]:
         "organization": override.organization,
         "scope": scope_document(override.scope) if override.HasField("scope") else None,
         "reservation_id": override.reservation_id or None,
+        "call_scopes": [scope_document(scope) for scope in override.call_scopes],
         "state": state_of(override),
         "currency": override.max_amount.currency_code,
         **amounts,
@@ -74,7 +81,7 @@ def in_force_row(override: Override) -> list[str]:
     """Return the IN_FORCE_COLUMNS of an override."""
     return [
         override.override_id,
-        target_text(override),
+        calls_text(override),
         *(amount_text(getattr(override, name)) for name in ("max_amount", "spent", "reserved", "remaining")),
         minute_text(override.expire_time),
         shown(override.reason),
@@ -107,7 +114,7 @@ def _used_by(override: Override) -> str:
 
 def made_text(override: Override) -> str:
     """Tell in a sentence how an override stands that was made, asked for or decided on."""
-    what = f"Override {override.override_id} for {target_text(override)}"
+    what = f"Override {override.override_id} for {calls_text(override)}"
     state = state_of(override)
     if state == "ACTIVE":
         until = minute_text(override.expire_time)

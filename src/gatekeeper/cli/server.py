@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,10 @@ from .next_steps import next_steps
 from .options import DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 
 if TYPE_CHECKING:
+    from gatekeeper.rpc.line_writer import LineWriter
     from gatekeeper.settings import Settings
+
+STANDARD_ERROR = 2
 
 
 def serve(
@@ -113,14 +116,24 @@ def serve(
             http_listen=http,
             unix_peers=unix_peers,
         )
-        from gatekeeper.telemetry import configure_logging
-
-        configure_logging(settings.log_level, settings.log_format)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings))
+        with _logging(settings) as lines, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(settings, lines))
 
 
-async def _serve(settings: Settings) -> None:
+@contextlib.contextmanager
+def _logging(settings: Settings) -> Iterator[LineWriter]:
+    """Have all that is logged inside written by a thread: whoever reads it slowly must not hold up the event loop."""
+    from gatekeeper.rpc.call_log import dropped_line
+    from gatekeeper.rpc.line_writer import LineWriter
+    from gatekeeper.telemetry import configure_logging, is_for_people
+
+    lines = LineWriter(STANDARD_ERROR, dropped_line(for_people=is_for_people(settings.log_format)))
+    with lines.writing():
+        configure_logging(settings.log_level, settings.log_format, lines.add)
+        yield lines
+
+
+async def _serve(settings: Settings, lines: LineWriter) -> None:
     """Serve until a signal says stop."""
     import structlog
 
@@ -140,7 +153,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await app.serve(settings, stop, lambda running: typer.echo(next_steps(running, settings)))
+    await app.serve(settings, stop, lambda running: typer.echo(next_steps(running, settings)), lines)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

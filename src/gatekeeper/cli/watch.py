@@ -73,7 +73,7 @@ def _show(client: Client, organization: str) -> None:
 
 def _print_lines(client: Client, organization: str) -> None:
     """Print a line for each message, and tell on standard error of each time that the connection was lost."""
-    is_lost = False
+    is_lost, overrides = False, None
 
     def lose(error: GatekeeperError) -> None:
         nonlocal is_lost
@@ -83,6 +83,9 @@ def _print_lines(client: Client, organization: str) -> None:
 
     for standing in client.watch_status(organization, on_lost=lose):
         is_lost = False
+        if not standing.snapshot and not standing.budgets and standing.overrides == overrides:
+            continue
+        overrides = standing.overrides
         typer.echo(json.dumps(_document(organization, standing), ensure_ascii=False))
 
 

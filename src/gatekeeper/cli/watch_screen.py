@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,8 @@ FRAME_LINES: Final = 4
 HEAD_LINES: Final = 1
 # At most so much of the screen is the overrides'.
 OVERRIDES_SHARE: Final = 3
+# While they know it, servers say more often than this that nothing has changed.
+SILENCE_S: Final = 10
 # What narrow screens do without.
 WIDTHS_MIN: Final = {"Period": 110, "": 110, "Cap": 76, "Spent": 76, "Held": 76, "State": 76}
 OVERRIDE_COLUMNS: Final = ("Override for", "Left", "Of", "Ends in", "Why")
@@ -49,6 +52,8 @@ class Standing:
     # How far the server's clock is ahead of this machine's: what has time left is told by the server's.
     ahead: timedelta = timedelta()
     lost: str = ""
+    # By this machine's monotonic clock.
+    heard_s: float = 0.0
 
 
 class Screen:
@@ -69,6 +74,7 @@ class Screen:
             overrides=tuple(message.overrides),
             read_at=read_at,
             ahead=read_at - datetime.now(UTC),
+            heard_s=time.monotonic(),
         )
 
     def lose(self, error: GatekeeperError) -> None:
@@ -96,6 +102,8 @@ class Screen:
         read = f"{standing.read_at:%H:%M:%S} UTC"
         if standing.lost:
             return _line(f"{self._organization}  reconnecting… as of {read}: {shown(standing.lost)}", "bold yellow")
+        if time.monotonic() - standing.heard_s > SILENCE_S:
+            return _line(f"{self._organization}  as of {read}, not up to date", "bold yellow")
         return Text.assemble(self._organization, "  ", ("live", "green"), f"  {read}, {counts}", no_wrap=True)
 
 

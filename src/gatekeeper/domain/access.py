@@ -50,6 +50,7 @@ RIGHTS: Mapping[str, frozenset[Role]] = {
     "RevokeToken": ADMINS,
     "SetPrice": ADMINS,
     "TestAlerts": ADMINS,
+    "RetryAlerts": ADMINS,
 }
 
 # What a token may be narrowed to.

@@ -67,6 +67,8 @@ class Normal:
         return EXACT.divide(self.spent, Decimal(self.active_minutes)) if is_known else None
 
 
+# What is before the command in an alert's message.
+COMMAND_SIGN = " To let it go on: "
 UNKNOWN = Normal(ZERO, 0)
 
 
@@ -97,7 +99,7 @@ def runaway_alert(organization: Organization, budget: Budget, balance: Balance, 
         f"The {kind} {name!r} is frozen: {budget.reason.removeprefix(BY_BREAKER)}. Of its {budget.window.lower()}"
         f" budget ({balance.key.period}), {plain(balance.used)} of {plain(balance.cap)} {organization.currency} is"
         " used."
-        f" To let it go on: {thaw}"
+        f"{COMMAND_SIGN}{thaw}"
     )
     return Alert(
         kind=AlertKind.RUNAWAY,

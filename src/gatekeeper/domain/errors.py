@@ -40,6 +40,7 @@ each attribute ends up in the metadata of the answer::
     ├── EtagMismatch
     ├── QueueFull
     ├── RateLimited
+    ├── TestedAlready
     ├── TooManyHolds
     ├── TooManyOverrides
     ├── TooManyStreams
@@ -181,7 +182,7 @@ class OverrideOver(WrongState):
 
 
 class OverrideNeedsAnother(WrongState):
-    """Override {override_id!r} of {amount} needs a second admin: another one than {granted_by!r} has to approve it."""
+    """Override {override_id!r} of {amount} needs a second admin: another one than {granted_by!r}, by an older token."""
 
 
 class ReservationInUse(WrongState):
@@ -204,12 +205,16 @@ class RateLimited(GatekeeperError):
     """This caller makes more than {rate} calls a second. Try again with the same ids a little later."""
 
 
+class TestedAlready(GatekeeperError):
+    """{organization!r} has had a test alert this minute. Look for it with ListAlerts, or try again in a minute."""
+
+
 class TooManyHolds(GatekeeperError):
     """{whose} has {most} open holds, as many as it may. Commit or release what is done, or wait until some expire."""
 
 
 class TooManyOverrides(GatekeeperError):
-    """{organization!r} has {most} overrides that are {state}, as many as it may. End or decline some first."""
+    """{whose} has {most} overrides that are {state}, as many as it may. Some have to be ended or declined first."""
 
 
 class TooManyStreams(GatekeeperError):

@@ -2,32 +2,40 @@
 
 A worked example, where more than 50.00 needs two admins::
 
-    an agent asks for 80.00       PENDING, for a day or its ttl, whichever is longer
+    an agent asks for 80.00       PENDING, for a day
     ada approves                  PENDING, granted by ada; ada again is refused
     grace approves, but 60.00     ACTIVE from now on for its ttl, approved by grace
     ada turns it off              ENDED; what is held under it stays held
 
-Had grace approved 40.00 only, one admin would have been enough.
+Had ada approved 40.00 only, one admin would have been enough, unless she had granted more than 10.00 alone already.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from . import errors
-from .access import Actor
+from .access import Actor, Role
 from .audit import AuditAction
+from .budget import Scope
 from .commands import Money
 from .money import ZERO, plain
 from .organization import Organization
-from .override_steps import Step, Target, target_of
+from .override_steps import Step, Target
 from .overrides import Override, OverrideState
+from .second_admins import Standing
 
 TTL_DEFAULT = timedelta(hours=1)
-# How long a request waits for an admin at least.
+# How long a request waits for an admin.
 PATIENCE = timedelta(hours=24)
+# What the ids of overrides begin with that servers make at their start; others' do not.
+AT_START = "start-"
+# Of all requests that may wait, a caller may have one in so many: no agent keeps the others from being heard.
+REQUESTERS_MIN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,25 +49,39 @@ class GrantLimits:
     requests_max: int
     second_admin_above: Decimal | None = None
 
-    def need_second(self, amount: Decimal) -> bool:
-        """Tell whether an override of this amount waits for a second admin."""
-        return self.second_admin_above is not None and amount > self.second_admin_above
+    @property
+    def requests_of_one_max(self) -> int:
+        """How many requests of one caller may wait, where callers can be told apart."""
+        return max(1, self.requests_max // REQUESTERS_MIN)
+
+    def need_second(self, amount: Decimal, admin: Standing) -> bool:
+        """Tell whether an override of this amount, with what the admin has granted alone, waits for a second admin."""
+        return self.second_admin_above is not None and amount + admin.granted_alone > self.second_admin_above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What is asked for, or granted unasked; `override_id` is empty where whoever does so has chosen none."""
+    """What is asked for, or granted unasked; `override_id` is empty where whoever does so has chosen none.
+
+    `call_scopes` are those of the call that asks, besides its organization; None where it is no call that asks.
+    """
 
     target: Target
     max_amount: Money
     reason: str
     ttl: timedelta = TTL_DEFAULT
     override_id: str = ""
+    call_scopes: tuple[Scope, ...] | None = None
 
     def made(self, override: Override) -> bool:
-        """Tell whether an override is the one that was granted on these terms."""
-        told = (target_of(override), override.max_amount, override.ttl, override.reason)
-        return told == (self.target, self.max_amount.amount, self.ttl, self.reason) and not override.requested_by
+        """Tell whether an override is the one that was granted on these terms, however much was approved of it."""
+        return override.terms_digest == self.digest() and not override.requested_by
+
+    def digest(self) -> bytes:
+        """Return what stands for the terms, to tell a retry from something else."""
+        scope, reservation_id = self.target
+        told = [scope, reservation_id, plain(self.max_amount.amount), str(self.ttl), self.reason]
+        return hashlib.sha256(json.dumps(told).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +99,27 @@ def ask(organization: Organization, override_id: str, terms: Terms, actor: Actor
         _new(organization, override_id, terms, now),
         requested_by=actor.caller.name,
         requested_by_id=actor.caller.caller_id,
+        bound_scopes=_bound_scopes(terms, actor),
     )
     return _step(AuditAction.OVERRIDE_REQUESTED, None, asked, actor, now, reason=terms.reason)
 
 
 def grant(
-    organization: Organization, override_id: str, terms: Terms, actor: Actor, now: datetime, *, limits: GrantLimits
+    organization: Organization,
+    override_id: str,
+    terms: Terms,
+    actor: Actor,
+    now: datetime,
+    *,
+    limits: GrantLimits,
+    admin: Standing,
 ) -> Step:
     """Return the step to an override that an admin makes unasked: in force, or waiting for a second admin.
 
     Raises `CurrencyMismatch` or `InvalidField`.
     """
     override = _granted(_new(organization, override_id, terms, now), actor)
-    if not limits.need_second(override.max_amount):
+    if not limits.need_second(override.max_amount, admin):
         override = _in_force(override, now)
     return _step(AuditAction.OVERRIDE_GRANTED, None, override, actor, now, reason=terms.reason)
 
@@ -102,6 +132,7 @@ def approve(
     now: datetime,
     *,
     limits: GrantLimits,
+    admin: Standing,
 ) -> Step | None:
     """Return the step that an admin's yes makes; None where the override is in force already.
 
@@ -113,14 +144,15 @@ def approve(
     if state is not OverrideState.PENDING:
         raise errors.OverrideOver(override_id=override.override_id, state=state.lower())
     lowered = _lowered(organization, override, approval)
-    if limits.need_second(lowered.max_amount) and not _is_second(organization, lowered, actor):
-        waiting = replace(_granted(lowered, actor), expires_at=_patience_ends(lowered.ttl, now))
-        return _step(AuditAction.OVERRIDE_GRANTED, override, waiting, actor, now, reason=approval.reason)
-    if not override.granted_by:
+    if admin.hand.is_second(override):
+        approved = _in_force(replace(lowered, approved_by=actor.caller.name), now)
+        return _step(AuditAction.OVERRIDE_APPROVED, override, approved, actor, now, reason=approval.reason)
+    if limits.need_second(lowered.max_amount, admin):
+        _demand_first(organization, lowered, actor)
+        granted = replace(_granted(lowered, actor), expires_at=now + PATIENCE)
+    else:
         granted = _in_force(_granted(lowered, actor), now)
-        return _step(AuditAction.OVERRIDE_GRANTED, override, granted, actor, now, reason=approval.reason)
-    approved = _in_force(_approved(lowered, actor), now)
-    return _step(AuditAction.OVERRIDE_APPROVED, override, approved, actor, now, reason=approval.reason)
+    return _step(AuditAction.OVERRIDE_GRANTED, override, granted, actor, now, reason=approval.reason)
 
 
 def end(override: Override, reason: str, actor: Actor, now: datetime) -> Step | None:
@@ -148,13 +180,20 @@ def _new(organization: Organization, override_id: str, terms: Terms, now: dateti
         ttl=terms.ttl,
         state=OverrideState.PENDING,
         created_at=now,
-        expires_at=_patience_ends(terms.ttl, now),
+        expires_at=now + PATIENCE,
         reason=terms.reason,
+        terms_digest=terms.digest(),
     )
 
 
-def _patience_ends(ttl: timedelta, now: datetime) -> datetime:
-    return now + max(PATIENCE, ttl)
+def _bound_scopes(terms: Terms, actor: Actor) -> tuple[Scope, ...] | None:
+    """Return what the call has to be for that a request is about: an admin may ask for a call of anybody's."""
+    caller = actor.caller
+    if terms.target.scope is not None:
+        return None
+    if terms.call_scopes is not None or caller.role is not Role.AGENT:
+        return terms.call_scopes
+    return () if caller.scope is None else (caller.scope,)
 
 
 def _in_force(override: Override, now: datetime) -> Override:
@@ -165,32 +204,26 @@ def _granted(override: Override, actor: Actor) -> Override:
     return replace(override, granted_by=actor.caller.name, granted_by_id=actor.caller.caller_id)
 
 
-def _approved(override: Override, actor: Actor) -> Override:
-    """Name the second admin; there is none where the first one has lowered the amount to what needs no second."""
-    is_same = actor.caller.caller_id == override.granted_by_id
-    return override if is_same else replace(override, approved_by=actor.caller.name)
-
-
 def _lowered(organization: Organization, override: Override, approval: Approval) -> Override:
     amount = override.max_amount if approval.max_amount is None else _amount(organization, approval.max_amount)
+    ttl = approval.ttl or override.ttl
     if amount > override.max_amount:
         problem = f"must be at most what was asked for, {plain(override.max_amount)}"
         raise errors.InvalidField(field="max_amount", problem=problem)
-    return replace(override, max_amount=amount, ttl=approval.ttl or override.ttl)
+    if override.granted_by and ttl > override.ttl:
+        problem = f"must be at most what was granted, {override.ttl.total_seconds():.0f} s"
+        raise errors.InvalidField(field="ttl", problem=problem)
+    return replace(override, max_amount=amount, ttl=ttl)
 
 
-def _is_second(organization: Organization, override: Override, actor: Actor) -> bool:
-    """Tell whether an admin is another than the one who has granted it. Who is not known is nobody else."""
-    if not override.granted_by:
-        return False
-    caller_id = actor.caller.caller_id
-    if not caller_id or caller_id == override.granted_by_id:
+def _demand_first(organization: Organization, override: Override, actor: Actor) -> None:
+    """Raise `OverrideNeedsAnother` where there is a first admin already; whoever is not known is nobody else."""
+    if override.granted_by and (override.granted_by_id or not actor.caller.caller_id):
         raise errors.OverrideNeedsAnother(
             override_id=override.override_id,
             amount=f"{plain(override.max_amount)} {organization.currency}",
             granted_by=override.granted_by,
         )
-    return bool(override.granted_by_id)
 
 
 def _amount(organization: Organization, money: Money) -> Decimal:

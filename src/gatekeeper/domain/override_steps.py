@@ -64,7 +64,8 @@ class Step:
             return None
         whom, by = ("a second", after.granted_by) if after.granted_by else ("an", after.requested_by)
         amount = f"{plain(after.max_amount)} {currency}"
-        message = f"An override of {amount} for {target_of(after)} waits for {whom} admin, after {by!r}: {after.reason}"
+        whose = f"{target_of(after)} ({calls})" if (calls := _calls(after)) else target_of(after)
+        message = f"An override of {amount} for {whose} waits for {whom} admin, after {by!r}: {after.reason}"
         return Alert(
             kind=AlertKind.OVERRIDE_REQUESTED,
             message=message,
@@ -74,9 +75,15 @@ class Step:
         )
 
 
+def _calls(override: Override) -> str:
+    """Name what the call that asked for it is for."""
+    return ", ".join(str(Target(scope)) for scope in override.bound_scopes or ())
+
+
 def _content(override: Override) -> Content:
     return {
         "target": str(target_of(override)),
+        "call_scopes": _calls(override) or None,
         "state": override.state,
         "max_amount": plain(override.max_amount),
         "ttl_s": f"{override.ttl.total_seconds():.0f}",

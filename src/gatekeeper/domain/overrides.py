@@ -41,6 +41,9 @@ class Override:
     `expires_at` ends a request (PENDING) that nobody approved, or what was granted. `reserved` is booked for open
     holds, `spent` for what they have cost. Names of who asked, granted, approved as the second, and ended it; of the
     first two also the caller's id, since whoever grants cannot be the second to approve.
+
+    `bound_scopes` are of the call that asked for it: where they are not None, it pays for calls of that caller only
+    that fall under all of them. `terms_digest` stands for what was asked for at first, before an admin lowered it.
     """
 
     override_id: str
@@ -61,6 +64,8 @@ class Override:
     approved_by: str = ""
     ended_by: str = ""
     ended_at: datetime | None = None
+    bound_scopes: tuple[Scope, ...] | None = None
+    terms_digest: bytes = b""
 
     @property
     def remaining(self) -> Decimal:
@@ -77,8 +82,14 @@ class Override:
         return OverrideState.EXPIRED if is_open and now >= self.expires_at else self.state
 
     def reaches(self, attribution: Attribution, reservation_id: str, caller_id: str = "") -> bool:
-        """Tell whether a call is one that it is for."""
-        return reservation_id == self.reservation_id if self.scope is None else self.scope in attribution.scopes()
+        """Tell whether a call is one that it is for. Under --insecure nobody can be told from who has asked for it."""
+        scopes = attribution.scopes()
+        if self.scope is not None:
+            return self.scope in scopes
+        if self.bound_scopes is None:
+            return reservation_id == self.reservation_id
+        is_mine = reservation_id == self.reservation_id and self.requested_by_id in {"", caller_id}
+        return is_mine and all(scope in scopes for scope in self.bound_scopes)
 
     def rank(self) -> tuple[int, datetime, str]:
         """Return what decides which of several pays: the narrowest first, then the one that ends first."""

@@ -111,6 +111,10 @@ class AdminServicer:
         """Send an alert that says nothing."""
         return pb.TestAlertsResponse(alert=write_alert(await alerts.send_test(self._writes, request.organization)))
 
+    async def RetryAlerts(self, request: pb.RetryAlertsRequest, _info: CallInfo) -> pb.RetryAlertsResponse:
+        """Try anew what was given up."""
+        return pb.RetryAlertsResponse(deliveries=await alerts.retry(self._writes, request.organization))
+
 
 def _require_token(info: CallInfo) -> None:
     """Refuse to let somebody unknown decide who is known: what they leave behind outlives a server without tokens."""

@@ -7,7 +7,7 @@ structured logger takes as long for one as the rest of the server for a tenth of
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
@@ -19,7 +19,10 @@ TEXT_LENGTH_MAX = 128
 
 
 class Entry(NamedTuple):
-    """A call that has ended. `outcome` is the verdict on an admission, the reason where there is none, or empty."""
+    """A call that has ended. `outcome` is the verdict on an admission, the reason where there is none, or empty.
+
+    `is_fine` where there is nothing to warn of.
+    """
 
     rpc: str
     code: str
@@ -29,45 +32,54 @@ class Entry(NamedTuple):
     outcome: str
     caller: str
     trace_id: str
+    is_fine: bool
 
 
 class CallLog:
     """Lines about calls, as JSON or for people."""
 
-    def __init__(self, descriptor: int, *, only_failed: bool, for_people: bool) -> None:
-        """Write to a file descriptor: all calls, or those without a verdict."""
+    def __init__(self, lines: LineWriter, *, only_failed: bool, for_people: bool) -> None:
+        """Log all calls, or those without a verdict."""
         self.only_failed = only_failed
         self._line = _line_for_people if for_people else _line
-        self._writer = LineWriter(descriptor, self._tell_dropped)
+        self._lines = lines
         self._second = 0
         self._prefix = ""
 
-    def writing(self) -> AbstractContextManager[None]:
-        """Write what is added inside."""
-        return self._writer.writing()
-
     def add(self, entry: Entry) -> None:
         """Log a call."""
-        self._writer.add(self._line(self._timestamp(), entry))
+        self._lines.add(self._line(self._timestamp(), entry))
 
     def _timestamp(self) -> str:
         """Return the time as all events have it."""
         now = time.time()
         second = int(now)
         if second != self._second:
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._prefix = _to_the_second(second)
             self._second = second
         return f"{self._prefix}.{int((now - second) * 1_000_000):06}Z"
 
-    def _tell_dropped(self, count: int) -> str:
-        if self._line is _line:
-            return f'{{"event":"calls.dropped","level":"warning","timestamp":"{self._timestamp()}","count":{count}}}\n'
-        return f"{self._timestamp()} [warning  ] calls.dropped count={count}\n"
+
+def dropped_line(*, for_people: bool) -> Callable[[int], str]:
+    """Return what makes the line that says how many lines are missing."""
+
+    def line(count: int) -> str:
+        timestamp = f"{_to_the_second(int(time.time()))}Z"
+        if for_people:
+            return f"{timestamp} [warning  ] lines.dropped count={count}\n"
+        return f'{{"event":"lines.dropped","level":"warning","timestamp":"{timestamp}","count":{count}}}\n'
+
+    return line
+
+
+def _to_the_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def _line(timestamp: str, entry: Entry) -> str:
-    rpc, code, seconds, organization, reservation_id, outcome, caller, trace_id = entry
-    level, outcome_name = ("info", "verdict") if code == OK else ("warning", "reason")
+    rpc, code, seconds, organization, reservation_id, outcome, caller, trace_id, is_fine = entry
+    level = "info" if is_fine else "warning"
+    outcome_name = "verdict" if code == OK else "reason"
     held = f',"reservation_id":{quoted(reservation_id[:TEXT_LENGTH_MAX])}' if reservation_id else ""
     outcome = f',"{outcome_name}":"{outcome}"' if outcome else ""
     return (
@@ -78,7 +90,7 @@ def _line(timestamp: str, entry: Entry) -> str:
 
 
 def _line_for_people(timestamp: str, entry: Entry) -> str:
-    level = "info" if entry.code == OK else "warning"
+    level = "info" if entry.is_fine else "warning"
     # Quoted as JSON, nothing in a name can command the terminal.
     names = " ".join(
         quoted(name[:TEXT_LENGTH_MAX]) for name in (entry.organization, entry.reservation_id, entry.caller)

@@ -5,11 +5,14 @@ A thread of its own writes them, ten times a second. Where nobody reads, lines a
 
 from __future__ import annotations
 
+import math
 import os
+import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 INTERVAL_S = 0.1
 # Lines that wait: some seconds of a busy server, and 10 MB.
@@ -28,10 +31,17 @@ class LineWriter:
         self._descriptor = descriptor
         self._tell_dropped = tell_dropped
         self._lines: deque[str] = deque()
-        # How many are missing, which those who add count, and what of it the thread has told.
+        # How many are missing: counted by those who add, and by the thread; and what of it the thread has told.
         self._dropped = 0
+        self._given_up = 0
         self._told = 0
         self._ended = threading.Event()
+        self._deadline = math.inf
+
+    @property
+    def missing(self) -> int:
+        """How many lines were dropped or given up so far."""
+        return self._dropped + self._given_up
 
     def add(self, line: str) -> None:
         """Have a line written, which ends with a line break, or drop it if too many wait."""
@@ -42,42 +52,68 @@ class LineWriter:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Write all lines that are added inside."""
+        """Write all lines that are added, until the end of what is inside."""
         # It may hang in a write for ever, which must not keep the process from ending.
-        thread = threading.Thread(target=self._write_on, name="call-log", daemon=True)
+        thread = threading.Thread(target=self._write_on, name="log-lines", daemon=True)
         thread.start()
         try:
             yield
         finally:
+            self._deadline = time.monotonic() + PATIENCE_S
             self._ended.set()
-            thread.join(PATIENCE_S)
+            thread.join(PATIENCE_S + 2 * INTERVAL_S)
 
     def _write_on(self) -> None:
-        # A closed pipe says so at every write; calls are answered nevertheless.
         while not self._ended.wait(INTERVAL_S):
-            with suppress(OSError):
-                self._write_waiting()
-        with suppress(OSError):
             self._write_waiting()
+        self._write_waiting()
+        self._given_up += len(self._lines)
 
     def _write_waiting(self) -> None:
-        if missing := self._dropped - self._told:
-            self._told += missing
-            self._lines.append(self._tell_dropped(missing))
-        for chunk in chunks([self._lines.popleft() for _ in range(len(self._lines))]):
-            written = 0
-            while written < len(chunk):
-                written += os.write(self._descriptor, chunk[written:])
+        """Write what waits now, and then how many lines are missing after it."""
+        missing = self.missing
+        waiting = len(self._lines)
+        while waiting and not self._is_too_late():
+            chunk, count = self._take(waiting)
+            waiting -= count
+            # A closed pipe says so at every write; calls are answered nevertheless.
+            if not self._write(chunk):
+                self._given_up += count
+        if missing > self._told and self._write(self._tell_dropped(missing - self._told).encode()):
+            self._told = missing
 
+    def _take(self, count_max: int) -> tuple[bytes, int]:
+        """Take whole lines, together up to WRITE_BYTES_MAX where none is longer; return them, and how many."""
+        chunk = bytearray()
+        count = 0
+        while count < count_max:
+            # A name may hold half of a surrogate pair.
+            encoded = self._lines[0].encode(errors="backslashreplace")
+            if chunk and len(chunk) + len(encoded) > WRITE_BYTES_MAX:
+                break
+            chunk += encoded
+            count += 1
+            self._lines.popleft()
+        return bytes(chunk), count
 
-def chunks(lines: list[str]) -> Iterator[bytes]:
-    """Yield whole lines, together up to WRITE_BYTES_MAX where none is longer."""
-    chunk = bytearray()
-    for line in lines:
-        encoded = line.encode()
-        if chunk and len(chunk) + len(encoded) > WRITE_BYTES_MAX:
-            yield bytes(chunk)
-            chunk.clear()
-        chunk += encoded
-    if chunk:
-        yield bytes(chunk)
+    def _write(self, chunk: bytes) -> bool:
+        """Write all of it, however long that takes while the server runs; tell whether that went well."""
+        written = 0
+        while written < len(chunk) and not self._is_too_late():
+            try:
+                if self._has_room():
+                    written += os.write(self._descriptor, chunk[written:])
+            except BlockingIOError:
+                time.sleep(INTERVAL_S / 10)
+            except OSError:
+                return False
+        return written == len(chunk)
+
+    def _has_room(self) -> bool:
+        """Wait for a while until something can be written; tell whether it can. A closed pipe can, and then fails."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(INTERVAL_S * 1000))
+
+    def _is_too_late(self) -> bool:
+        return time.monotonic() > self._deadline

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from gatekeeper.domain import errors
 from gatekeeper.domain.access import Actor
-from gatekeeper.domain.grants import TTL_DEFAULT, Approval, Terms
+from gatekeeper.domain.grants import AT_START, TTL_DEFAULT, Approval, Terms
 from gatekeeper.domain.money import ZERO
 from gatekeeper.domain.override_steps import Target
 from gatekeeper.domain.overrides import Override, OverrideState
@@ -34,7 +34,7 @@ async def set_override(grants: Grants, request: pb.SetOverrideRequest, actor: Ac
     if request.enabled and override_id:
         return _set(await grants.approve(organization, override_id, _read_approval(request), actor))
     if request.enabled:
-        terms = replace(read_terms(request), override_id=request.request_id)
+        terms = replace(read_terms(request), override_id=_read_request_id(request))
         return _set(await grants.turn_on(organization, terms, actor))
     if override_id:
         ended = await grants.end(organization, override_id, reason, actor)
@@ -93,6 +93,12 @@ def _read_approval(request: pb.SetOverrideRequest) -> Approval:
     )
 
 
+def _read_request_id(request: pb.SetOverrideRequest) -> str:
+    if request.request_id.startswith(AT_START):
+        raise errors.InvalidField(field="request_id", problem=f"must not begin with {AT_START}: servers' own do")
+    return request.request_id
+
+
 def _read_reason(request: pb.SetOverrideRequest | pb.RequestOverrideRequest) -> str:
     if not request.reason.strip():
         raise errors.InvalidField(field="reason", problem="must say why, for those who read the history")
@@ -118,6 +124,7 @@ def write_override(override: Override, organization: str, currency: str, now: da
         granted_by=override.granted_by,
         approved_by=override.approved_by,
         ended_by=override.ended_by,
+        call_scopes=[write_scope(scope) for scope in override.bound_scopes or ()],
     )
     if override.scope is None:
         written.reservation_id = override.reservation_id

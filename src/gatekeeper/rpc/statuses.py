@@ -66,6 +66,7 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
     errors.EtagMismatch: Status(grpc.StatusCode.ABORTED, ErrorReason.ERROR_REASON_ETAG_MISMATCH),
     errors.QueueFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL, 100),
     errors.RateLimited: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED, 250),
+    errors.TestedAlready: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED, 60_000),
     errors.TooManyHolds: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_HOLDS, 1000),
     errors.TooManyOverrides: Status(
         grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_OVERRIDES, 1000

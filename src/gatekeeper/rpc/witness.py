@@ -100,7 +100,7 @@ class Witness:
     def answered(self, observed: Observed, request: Any, response: Any) -> None:
         """Note that a call has its answer; None for a stream that has ended."""
         verdict = _verdict(response) if self._is_admission and self._tells_all else ""
-        self._end(observed, request, response, grpc.StatusCode.OK, verdict)
+        self._end(observed, request, response, grpc.StatusCode.OK, verdict, is_fine=True)
 
     def refused(self, observed: Observed, request: Any, row: Status) -> None:
         """Note that a call is aborted."""
@@ -112,9 +112,19 @@ class Witness:
     def abandoned(self, observed: Observed, request: Any) -> None:
         """Note that a call was cancelled, or its deadline has passed."""
         code = grpc.StatusCode.DEADLINE_EXCEEDED if observed.is_too_late else grpc.StatusCode.CANCELLED
-        self._end(observed, request, None, code, "")
+        # A stream has no other end than that its caller has seen enough.
+        self._end(observed, request, None, code, "", is_fine=self._lasts and code is grpc.StatusCode.CANCELLED)
 
-    def _end(self, observed: Observed, request: Any, response: Any, status: grpc.StatusCode, outcome: str) -> None:
+    def _end(
+        self,
+        observed: Observed,
+        request: Any,
+        response: Any,
+        status: grpc.StatusCode,
+        outcome: str,
+        *,
+        is_fine: bool = False,
+    ) -> None:
         seconds = time.perf_counter() - observed.began_at
         code = status.name
         if self._metrics is not None:
@@ -122,10 +132,12 @@ class Witness:
         if code == OK and not self._tells_all:
             return
         organization = self._whose(request, response)
-        if self._log is not None and (code != OK or not self._log.only_failed):
+        if self._log is not None and not (is_fine and self._log.only_failed):
             reservation_id, trace_id = self._which(request, response), observed.trace_id
             self._log.add(
-                Entry(self.rpc, code, seconds, organization, reservation_id, outcome, observed.caller, trace_id)
+                Entry(
+                    self.rpc, code, seconds, organization, reservation_id, outcome, observed.caller, trace_id, is_fine
+                )
             )
         if self._spans is not None and observed.span is not None:
             self._spans.end(observed.span, status, organization, outcome)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from gatekeeper.domain.alert_deliveries import DeliveryState, Notice, ToldAlert
 from gatekeeper.domain.alerts import Alert, AlertKind
-from gatekeeper.domain.errors import OrganizationNotFound
+from gatekeeper.domain.errors import OrganizationNotFound, TestedAlready
+from gatekeeper.storage import alert_deliveries, books, budgets
 from gatekeeper.storage import alerts as storage
-from gatekeeper.storage import books, budgets
 from gatekeeper.storage.connections import Pool, wrap_errors
 
+# How old an alert may be that is tried anew after it was given up.
+RETRY_AGE_MAX = timedelta(days=31)
 TEST_MESSAGE = "This is a test: alerts arrive here."
 
 
@@ -57,13 +59,32 @@ class Alerts:
 
 
 async def send_test(pool: Pool, organization: str) -> Notice:
-    """Write an alert that says nothing, another one each time. Raises `OrganizationNotFound`."""
+    """Write an alert that says nothing: one a minute, for all organizations share the channels.
+
+    Raises `OrganizationNotFound` or `TestedAlready`.
+    """
     with wrap_errors():
         async with pool.connection() as connection, connection.transaction():
             found = await budgets.find_organization(connection, organization)
             if found is None:
                 raise OrganizationNotFound(organization=organization)
             now = await books.database_now(connection)
-            alert = Alert(kind=AlertKind.TEST, message=TEST_MESSAGE, occurred_at=now, subject=str(uuid.uuid4()))
-            (alert_id,) = await storage.write_alerts(connection, organization, [alert])
-    return Notice(alert_id=alert_id, organization=organization, currency=found[1].currency, alert=alert)
+            # Of two in a minute, the second is the very same alert.
+            subject = f"{now:%Y-%m-%dT%H:%MZ}"
+            alert = Alert(kind=AlertKind.TEST, message=TEST_MESSAGE, occurred_at=now, subject=subject)
+            written = await storage.write_alerts(connection, organization, [alert])
+    if not written:
+        raise TestedAlready(organization=organization)
+    return Notice(alert_id=written[0], organization=organization, currency=found[1].currency, alert=alert)
+
+
+async def retry(pool: Pool, organization: str) -> int:
+    """Let what was given up of the last month's alerts be tried anew; return how many deliveries it were.
+
+    An empty organization names what concerns the installation. Raises `OrganizationNotFound`.
+    """
+    with wrap_errors():
+        async with pool.connection() as connection, connection.transaction():
+            if organization and await budgets.find_organization(connection, organization) is None:
+                raise OrganizationNotFound(organization=organization)
+            return await alert_deliveries.retry(connection, organization, RETRY_AGE_MAX)

@@ -29,7 +29,7 @@ from gatekeeper.storage import books as storage
 from gatekeeper.storage.connections import Connection, wrap_errors
 from gatekeeper.storage.override_rows import read_needed
 
-from .overrides import request_for_denials
+from .override_requests import request_for_denials
 from .prices import Prices
 
 

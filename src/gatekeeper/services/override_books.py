@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gatekeeper.domain import errors
+from gatekeeper.domain.access import Caller
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.grants import GrantLimits
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.override_steps import Step, Target
 from gatekeeper.domain.overrides import Override, OverrideState
-from gatekeeper.storage import audit
+from gatekeeper.domain.second_admins import UNLIMITED, Standing, hand_of
+from gatekeeper.storage import audit, second_admins
 from gatekeeper.storage import overrides as storage
 from gatekeeper.storage.alerts import write_alerts
 from gatekeeper.storage.connections import Connection
@@ -48,14 +50,31 @@ class OverrideBooks:
     async def demand_room(self, after: Override, limits: GrantLimits) -> None:
         """Raise `TooManyOverrides` beyond what may be in force, or wait. Requests leave room for admins' grants."""
         opened = await storage.count_open(self.connection, self.name, self.now)
+        whose = "The organization"
         if after.state is OverrideState.ACTIVE:
-            count, most = opened.in_force, limits.in_force_max
+            rooms = [(whose, opened.in_force, limits.in_force_max)]
         elif after.granted_by:
-            count, most = opened.half_granted, limits.in_force_max
+            rooms = [(whose, opened.half_granted, limits.in_force_max)]
         else:
-            count, most = opened.pending, limits.requests_max
-        if count >= most:
-            raise errors.TooManyOverrides(organization=self.name, state=after.state.lower(), most=str(most))
+            rooms = [(whose, opened.pending, limits.requests_max), *await self._room_of(after, limits)]
+        for whom, count, most in rooms:
+            if count >= most:
+                raise errors.TooManyOverrides(whose=whom, state=after.state.lower(), most=str(most))
+
+    async def _room_of(self, asked: Override, limits: GrantLimits) -> list[tuple[str, int, int]]:
+        caller_id = asked.requested_by_id
+        if not caller_id:
+            return []
+        waiting = await storage.waiting_of(self.connection, self.name, [caller_id], self.now)
+        return [(f"Caller {asked.requested_by!r}", waiting.get(caller_id, 0), limits.requests_of_one_max)]
+
+    async def standing(self, caller: Caller, limits: GrantLimits, override: Override | None = None) -> Standing:
+        """Return how an admin stands where one may not be enough, or another one has granted the override already."""
+        if limits.second_admin_above is None and not (override and override.granted_by):
+            return UNLIMITED
+        hand = hand_of(caller, await second_admins.admin_tokens(self.connection, self.name))
+        alone = await second_admins.granted_alone(self.connection, self.name, caller, hand, self.now)
+        return Standing(hand=hand, granted_alone=alone)
 
 
 async def write_steps(connection: Connection, organization: Organization, steps: Sequence[Step], key: AuditKey) -> None:

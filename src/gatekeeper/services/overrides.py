@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from gatekeeper.domain import errors, grants
 from gatekeeper.domain.access import Actor
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.budget import ORGANIZATION, Scope
-from gatekeeper.domain.commands import Money
 from gatekeeper.domain.grants import Approval, GrantLimits, Terms
-from gatekeeper.domain.money import NANO
 from gatekeeper.domain.organization import Organization
-from gatekeeper.domain.override_steps import Step, Target, target_of
+from gatekeeper.domain.override_steps import Target, target_of
 from gatekeeper.domain.overrides import Override, OverrideState
-from gatekeeper.domain.verdicts import Denial
 from gatekeeper.storage import budgets, override_lists
 from gatekeeper.storage import overrides as storage
 from gatekeeper.storage.books import database_now
-from gatekeeper.storage.connections import Connection, Pool, wrap_errors
+from gatekeeper.storage.connections import Pool, wrap_errors
 from gatekeeper.storage.override_lists import Listed
 from gatekeeper_client.ids import new_reservation_id as new_override_id
 
@@ -31,10 +28,6 @@ from .override_books import OverrideBooks, write_steps
 
 # Overrides in one answer of GetStatus; ListOverrides pages through more.
 IN_FORCE_MAX = 100
-# How long an admin's no stands for a call that asks by itself: it may come back every second.
-DECLINED_FOR = timedelta(hours=24)
-NO_ROOM = " Too many overrides wait for approval already, so none was asked for."
-DECLINED = " An admin has declined an override for it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +83,10 @@ class Grants:
                 return _decided(books, known)
             await books.demand_unused(terms.target)
             override_id = terms.override_id or new_override_id()
-            step = grants.grant(books.organization, override_id, terms, actor, books.now, limits=self._limits)
+            admin = await books.standing(actor.caller, self._limits)
+            step = grants.grant(
+                books.organization, override_id, terms, actor, books.now, limits=self._limits, admin=admin
+            )
             await books.demand_room(step.after, self._limits)
             books.steps.append(step)
         return _decided(books, step.after)
@@ -118,7 +114,10 @@ class Grants:
         """
         async with self._changing(organization) as books:
             found = await books.find(override_id)
-            step = grants.approve(books.organization, found, approval, actor, books.now, limits=self._limits)
+            admin = await books.standing(actor.caller, self._limits, found)
+            step = grants.approve(
+                books.organization, found, approval, actor, books.now, limits=self._limits, admin=admin
+            )
             if step is None:
                 return _decided(books, found)
             await books.demand_unused(target_of(found))
@@ -195,39 +194,5 @@ def _decided(books: OverrideBooks, *overrides: Override) -> Decided:
 
 def _repeats(asked: Override, waiting: Override) -> bool:
     """Tell whether the same caller asks for what waits already."""
-    told = ("requested_by", "requested_by_id", "max_amount", "ttl", "reason")
+    told = ("requested_by", "requested_by_id", "terms_digest")
     return waiting.state is OverrideState.PENDING and all(getattr(asked, n) == getattr(waiting, n) for n in told)
-
-
-async def request_for_denials(
-    connection: Connection, organization: Organization, denials: Sequence[Denial], limits: GrantLimits, key: AuditKey
-) -> None:
-    """Ask for an override of each denied call that wants one, in the transaction of its batch, once for each call.
-
-    What was asked for is `requested_override` then. Where too many wait it stays None, and the message says so.
-    """
-    asking = [denial for denial in denials if denial.override_request.strip() and denial.denied.is_for_money]
-    if not asking:
-        return
-    name, now = organization.organization, asking[0].denied_at
-    reservation_ids = {denial.reservation_id for denial in asking}
-    known = await storage.asked_for(connection, name, reservation_ids, now=now, since=now - DECLINED_FOR)
-    room = limits.requests_max - (await storage.count_open(connection, name, now)).pending
-    steps: list[Step] = []
-    for denial in asking:
-        if denial.reservation_id not in known and len(steps) < room:
-            steps.append(grants.ask(organization, new_override_id(), _terms(denial), denial.actor, now))
-            known[denial.reservation_id] = steps[-1].after
-        denial.requested_override = asked = known.get(denial.reservation_id)
-        if asked is None:
-            denial.message += NO_ROOM
-        elif asked.state is OverrideState.DECLINED:
-            denial.message += DECLINED
-    await write_steps(connection, organization, steps, key)
-
-
-def _terms(denial: Denial) -> Terms:
-    # A call for nothing may be denied as well, where more than the cap is spent; an override is always of something.
-    amount = Money(amount=max(denial.requested, NANO))
-    target = Target(None, denial.reservation_id)
-    return Terms(target=target, max_amount=amount, reason=denial.override_request)

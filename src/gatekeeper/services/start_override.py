@@ -1,8 +1,9 @@
 """What does `ALLOW_BUDGET_OVERRIDE` turn on? An override of every organization for the day that the server started on.
 
 It is bounded in amount and time like any other, and is named after the day: however many processes start on one day,
-and however often, an organization gets one of them, and one that an admin has ended stays ended. It ends with the
-server's first day or two, not with the server: whoever wants another one has to start anew.
+and however often, an organization gets one of them, none while another day's is in force, and none for as long as one
+lasts after an admin has ended one. It ends with the server's first day or two, not with the server: whoever wants
+another one has to start anew.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import structlog
 from gatekeeper.domain.access import SYSTEM
 from gatekeeper.domain.audit import AuditAction, AuditKey
 from gatekeeper.domain.budget import ORGANIZATION
+from gatekeeper.domain.grants import AT_START
 from gatekeeper.domain.money import plain
 from gatekeeper.domain.override_steps import Step
 from gatekeeper.domain.overrides import Override, OverrideState
 from gatekeeper.storage import budgets
-from gatekeeper.storage import overrides as storage
+from gatekeeper.storage import start_overrides as storage
 from gatekeeper.storage.books import database_now
 from gatekeeper.storage.connections import Pool, wrap_errors
+from gatekeeper.storage.start_overrides import Start
 
 from .changes import Changes
 from .override_books import write_steps
@@ -32,6 +35,8 @@ from .repetition import repeat
 ORGANIZATIONS_MAX = 1000
 # How often it is looked for organizations that were opened since.
 INTERVAL_S = 20
+# What is in force, or was ended no longer ago than one lasts, is no older: twice the longest time to live, and a day.
+LOOK_BACK = timedelta(days=63)
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +73,7 @@ class StartOverride:
                 started_at = self._begin(now)
                 if now >= started_at + self._terms.ttl:
                     return 0
-                names = await storage.without(connection, _id(started_at), ORGANIZATIONS_MAX)
+                names = await storage.without(connection, self._start(now, started_at), limit=ORGANIZATIONS_MAX)
         for name in names:
             await self._turn_on(name, started_at)
         return len(names)
@@ -97,11 +102,23 @@ class StartOverride:
         with wrap_errors():
             async with self._pool.connection() as connection, connection.transaction():
                 found = await budgets.lock_organization(connection, name)
-                if found is None or await storage.find(connection, name, _id(started_at)):
+                if found is None:
+                    return
+                if not await storage.without(connection, self._start(found[0], started_at), organization=name):
                     return
                 step = self._step(found[0], started_at)
                 await write_steps(connection, found[1], [step], self._key)
         self._changes.tell(name)
+
+    def _start(self, now: datetime, started_at: datetime) -> Start:
+        return Start(
+            override_id=_id(started_at),
+            prefix=AT_START,
+            oldest_id=_id(now - LOOK_BACK),
+            newest_id=_id(now),
+            now=now,
+            since=now - self._terms.ttl,
+        )
 
     def _step(self, now: datetime, started_at: datetime) -> Step:
         terms = self._terms
@@ -128,4 +145,4 @@ class StartOverride:
 
 
 def _id(started_at: datetime) -> str:
-    return f"start-{started_at.astimezone(UTC).date().isoformat()}"
+    return f"{AT_START}{started_at.astimezone(UTC).date().isoformat()}"

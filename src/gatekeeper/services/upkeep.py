@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Sequence
-
-import structlog
 
 from gatekeeper.domain.commands import Expire
 from gatekeeper.domain.errors import GatekeeperError
@@ -14,9 +13,7 @@ from gatekeeper.storage.connections import Pool, wrap_errors
 
 from .gate import Gate
 from .prices import Prices
-from .repetition import repeat
-
-log = structlog.get_logger(__name__)
+from .repetition import Failures, repeat
 
 # Overdue holds that one sweep ends, and how many of one organization: as much as the lanes settle within a second.
 SWEEP_MAX = 4096
@@ -26,6 +23,8 @@ SWEEP_PER_ORGANIZATION = 1024
 RETURN_INTERVAL_S = 0.2
 # After how long a probe that hangs is given up for another connection.
 GIVE_UP_S = 10
+# How often descriptors are set free of attempts to connect that were given up: they lie in reference cycles.
+GARBAGE_INTERVAL_S = 10
 AWAY = {"database": False, "schema": False}
 
 
@@ -69,7 +68,7 @@ async def keep_doing(event: str, work: Callable[[], Awaitable[None]], interval_s
     await repeat(event, counted, lambda _: interval_s)
 
 
-async def probe(gate: Gate, pool: Pool, prices: Prices, *, served: Sequence[Pool]) -> dict[str, bool]:
+async def probe(gate: Gate, pool: Pool, prices: Prices, *, served: Sequence[Pool], away: Failures) -> dict[str, bool]:
     """Return the parts of readiness by name, and open or shut the gate.
 
     `pool` is for this alone: others may be exhausted by calls that wait. Those in `served` start anew after an outage.
@@ -86,9 +85,10 @@ async def probe(gate: Gate, pool: Pool, prices: Prices, *, served: Sequence[Pool
                     await _reopen(gate, served)
                 await prices.refresh(connection)
     except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer as it should
-        log.warning("database.away", reason=type(error).__name__)
+        away.add(reason=type(error).__name__)
         gate.shut()
         return AWAY
+    away.end()
     return {"database": True, "schema": schema_known}
 
 
@@ -104,6 +104,7 @@ async def probe_forever(
     probe_once: Callable[[], Awaitable[dict[str, bool]]],
     report: Callable[[dict[str, bool]], Awaitable[None]],
     *,
+    away: Failures,
     interval_s: float,
     timeout_s: float,
 ) -> None:
@@ -116,7 +117,7 @@ async def probe_forever(
         try:
             await asyncio.wait([probing], timeout=timeout_s)
             if not probing.done():
-                log.warning("database.away", reason="it does not answer")
+                away.add(reason="it does not answer")
                 gate.shut()
                 await report(AWAY)
             parts = await asyncio.wait_for(probing, GIVE_UP_S)
@@ -126,3 +127,11 @@ async def probe_forever(
             probing.cancel()
         await report(parts)
         await asyncio.sleep(interval_s if gate.is_open else min(interval_s, RETURN_INTERVAL_S))
+
+
+async def collect_garbage_while_shut(gate: Gate, interval_s: float = GARBAGE_INTERVAL_S) -> None:
+    """Look for garbage at every interval while the database is away: too few objects are made then for Python to."""
+    while True:
+        await asyncio.sleep(interval_s)
+        if not gate.is_open:
+            gc.collect()

@@ -4,7 +4,7 @@ Whoever commits a change tells `Changes`. Four times a second at most, those who
 one notification those in the others. What is watched is read once for all who watch it, and each of them gets what has
 changed since what it was last sent: one that reads slowly skips what was between, and nothing waits for it. What no
 notification told of is found within seconds, by reading anew: overrides that end, periods that begin, and changes of a
-process that ended before it could tell.
+process that ended before it could tell. Where nothing has changed, a message without budgets tells of such reads.
 """
 
 from __future__ import annotations
@@ -36,9 +36,16 @@ BEAT_S = 2.0
 PAUSE_TIMES = 4
 # But as often as this, and again so long after one that failed.
 PAUSE_MAX_S = 1.0
-# Between two messages of this process, whosever streams they are on: one takes 0.2 ms of the event loop, and calls must
-# not wait for a burst of them. Two hundred streams hear once a second then.
-TURN_S = 0.005
+# Whoever was sent nothing for so long hears that it has missed nothing, if the database could be asked meanwhile.
+QUIET_S = 5.0
+# A message takes 0.2 ms of the event loop, and calls must not wait for a burst of them: so many streams of an
+# organization are woken at a time, with a rest in between.
+CHUNK = 16
+REST_S = 0.005
+# More messages than this an organization does not have in a second: where many watch it, it is read less often,
+WATCHERS_PER_S = 200
+# but as often as this.
+INTERVAL_MAX_S = 2.0
 # How long a read may take before who asked for it is told that the database is away.
 READ_MAX_S = 5.0
 # Reads under way at a time: half of the pool's connections, by default, are left to everybody else.
@@ -69,7 +76,6 @@ class Watches:
         self._boards: dict[str, Board] = {}
         self._places = asyncio.Semaphore(READS_MAX)
         self._watched = asyncio.Event()
-        self._turn_at = 0.0
 
     def __len__(self) -> int:
         """Return how many organizations are watched."""
@@ -78,32 +84,23 @@ class Watches:
     async def messages(self, organization: str) -> AsyncGenerator[bytes | None]:
         """Yield a message with a snapshot of now, then one for what has changed, four a second at most.
 
-        None comes every BEAT_S while nothing changes. Raises `OrganizationNotFound` or `DatabaseUnavailable` instead
-        of the first; an outage later on is waited for.
+        After QUIET_S without, there is one that nothing has changed, unless nobody can know. None comes every BEAT_S
+        in between. Raises `OrganizationNotFound` or `DatabaseUnavailable` instead of the first; an outage later on is
+        waited for.
         """
         board = self._join(organization)
         try:
             await board.ask()
-            version = 0
+            version, sent_s = 0, 0.0
             while True:
-                if board.version == version:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(BEAT_S):
-                            await board.changed.wait()
-                if version and board.version > version:
-                    await self._turn()
-                message = board.message(version) if board.version > version else None
-                version = board.version
-                yield message
+                is_new = await board.is_newer(version)
+                if is_new or sent_s < min(board.read_s, time.monotonic() - QUIET_S):
+                    message, version, sent_s = board.message(version), board.version, time.monotonic()
+                    yield message
+                else:
+                    yield None
         finally:
             self._leave(board)
-
-    async def _turn(self) -> None:
-        """Wait for a turn to write, in the order of asking."""
-        now = asyncio.get_running_loop().time()
-        self._turn_at = max(self._turn_at + TURN_S, now)
-        if self._turn_at > now:
-            await asyncio.sleep(self._turn_at - now)
 
     async def tell(self) -> None:
         """Wait for changes, and tell of them, here and in other processes. Raises `DatabaseUnavailable`.
@@ -165,7 +162,9 @@ class Board:
         """Begin to read, while there is a place."""
         self.organization = organization
         self.watchers = 0
-        self.changed = asyncio.Event()
+        # When it was last read, by this process's monotonic clock.
+        self.read_s = 0.0
+        self._waiting: list[asyncio.Future[None]] = []
         self._read = read
         self._write = write
         self._places = places
@@ -186,6 +185,21 @@ class Board:
         if message is None:
             message = self._messages[version] = self._write(self._versions.since(version))
         return message
+
+    async def is_newer(self, version: int) -> bool:
+        """Wait for something that is newer than a version, for BEAT_S at most; return whether there is."""
+        if self.version == version:
+            woken = asyncio.get_running_loop().create_future()
+            self._waiting.append(woken)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await woken
+        return self.version > version
+
+    def pause_s(self, took_s: float) -> float:
+        """Return for how long not to read again after a read that took so long."""
+        for_reads_s = min(max(INTERVAL_S, PAUSE_TIMES * took_s), PAUSE_MAX_S)
+        return max(for_reads_s, min(self.watchers / WATCHERS_PER_S, INTERVAL_MAX_S))
 
     def mark(self) -> None:
         """Have it read soon."""
@@ -208,10 +222,23 @@ class Board:
 
     async def _follow(self) -> None:
         while True:
-            await asyncio.sleep(await self._look())
+            version = self.version
+            pause_s = await self._look()
+            self._waiting = [woken for woken in self._waiting if not woken.done()]
+            if self.version > version:
+                await self._wake()
+            await asyncio.sleep(pause_s)
             with suppress(TimeoutError):
-                async with asyncio.timeout(REFRESH_S):
+                async with asyncio.timeout(REFRESH_S - pause_s):
                     await self._marked.wait()
+
+    async def _wake(self) -> None:
+        """Wake those who wait, a few at a time."""
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), CHUNK):
+            if start:
+                await asyncio.sleep(REST_S)
+            _answer(waiting[start : start + CHUNK], None)
 
     async def _look(self) -> float:
         """Read once, tell those who asked for it, and return for how long not to read again."""
@@ -227,8 +254,8 @@ class Board:
                 self.mark()
                 return PAUSE_MAX_S
         _answer(asking, None)
-        took_s = time.monotonic() - began_s
-        return min(max(INTERVAL_S, PAUSE_TIMES * took_s), PAUSE_MAX_S)
+        self.read_s = began_s
+        return self.pause_s(time.monotonic() - began_s)
 
     def _known(self, error: Exception) -> Exception:
         if isinstance(error, TimeoutError):
@@ -239,13 +266,11 @@ class Board:
 
     def _show(self, view: View) -> None:
         self._messages.clear()
-        if self._versions.take(view):
-            self.changed.set()
-            self.changed = asyncio.Event()
+        self._versions.take(view)
 
 
 def _answer(asking: Iterable[asyncio.Future[None]], error: Exception | None) -> None:
-    """Tell those who asked, unless they wait no more."""
+    """Tell those who asked or wait, unless they do no more."""
     for asked in asking:
         if asked.done():
             continue

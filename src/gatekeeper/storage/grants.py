@@ -123,6 +123,9 @@ PRIVILEGES: Mapping[str, Privileges] = {
     "alert_deliveries": Privileges(
         update=("state", "attempts", "next_attempt_at", "delivered_at", "last_error"),
     ),
+    "alert_channels": Privileges(update=("last_seen_at",)),
+    # Its only row comes with the migration.
+    "installation": READ,
     "verifications": WRITTEN_ONCE,
 }
 WANTED = frozenset((table, privilege) for table, granted in PRIVILEGES.items() for privilege in granted.named())

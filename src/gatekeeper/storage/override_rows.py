@@ -14,7 +14,8 @@ from .rows import as_json
 
 OVERRIDE_COLUMNS = (
     "override_id, scope_kind, scope_id, reservation_id, max_amount, reserved, spent, ttl, state, created_at,"
-    " expires_at, reason, requested_by, requested_by_id, granted_by, granted_by_id, approved_by, ended_by, ended_at"
+    " expires_at, reason, requested_by, requested_by_id, granted_by, granted_by_id, approved_by, ended_by, ended_at,"
+    " bound_scopes, terms_digest"
 )
 
 # Reads the overrides in force, by the index on open ones, and those of the given ids, by primary key. No lock: the
@@ -52,8 +53,8 @@ async def read_needed(connection: Connection, organization: str, override_ids: C
 def override(row: Sequence[Any]) -> Override:
     """Read the OVERRIDE_COLUMNS of a row."""
     (override_id, scope_kind, scope_id, reservation_id, max_amount, reserved, spent, ttl, state, created_at, expires_at,
-     reason, requested_by, requested_by_id, granted_by, granted_by_id, approved_by, ended_by,
-     ended_at) = row  # fmt: skip
+     reason, requested_by, requested_by_id, granted_by, granted_by_id, approved_by, ended_by, ended_at, bound_scopes,
+     terms_digest) = row  # fmt: skip
     return Override(
         override_id=override_id,
         scope=None if scope_kind is None else Scope(ScopeKind(scope_kind), scope_id),
@@ -73,6 +74,8 @@ def override(row: Sequence[Any]) -> Override:
         approved_by=approved_by,
         ended_by=ended_by,
         ended_at=ended_at,
+        bound_scopes=None if bound_scopes is None else tuple(Scope(ScopeKind(kind), id_) for kind, id_ in bound_scopes),
+        terms_digest=terms_digest,
     )
 
 

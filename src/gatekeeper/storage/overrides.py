@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+from psycopg.types.json import Jsonb
 
 from gatekeeper.domain.budget import Scope
 from gatekeeper.domain.override_steps import Target
@@ -51,6 +53,12 @@ SELECT count(*) FILTER (WHERE state = 'ACTIVE'), count(*) FILTER (WHERE state = 
 FROM overrides WHERE organization = %s AND state IN ('PENDING', 'ACTIVE') AND expires_at > %s
 """
 
+# Counts what waits of what these callers have asked for, by the index on open ones.
+WAITING_OF = """
+SELECT requested_by_id, count(*) FROM overrides
+WHERE organization = %s AND state = 'PENDING' AND expires_at > %s AND requested_by_id = ANY(%s) GROUP BY 1
+"""
+
 # Reads what was asked for reservations: what waits, by the index on open ones, and what was declined lately, by the
 # newest-first index: a request waits for a day, so what was declined is not much older.
 ASKED_FOR = f"""
@@ -75,13 +83,8 @@ WHERE organization = %(organization)s AND state = 'ACTIVE' AND expires_at > %(no
 ORDER BY created_at DESC, override_id DESC LIMIT %(limit)s
 """
 
-# Finds organizations that have no override of this id, by the primary key; in any order, so that one whose books are
-# locked for long keeps no other waiting.
-WITHOUT = """
-SELECT organization FROM organizations o
-WHERE NOT EXISTS (SELECT FROM overrides WHERE organization = o.organization AND override_id = %s)
-ORDER BY random() LIMIT %s
-"""
+# A call that has asked by itself: the reservation's id, and the caller's.
+Asking: TypeAlias = tuple[str, str]
 
 
 class Opened(NamedTuple):
@@ -99,6 +102,7 @@ async def add(connection: Connection, organization: str, made: Override) -> bool
         *(made.override_id, scope_kind, scope_id, made.reservation_id, made.max_amount, made.reserved, made.spent),
         *(made.ttl, made.state, made.created_at, made.expires_at, made.reason, made.requested_by),
         *(made.requested_by_id, made.granted_by, made.granted_by_id, made.approved_by, made.ended_by, made.ended_at),
+        *(None if made.bound_scopes is None else Jsonb(made.bound_scopes), made.terms_digest),
     )
     return bool((await connection.execute(ADD, (organization, *values))).rowcount)
 
@@ -137,14 +141,22 @@ async def count_open(connection: Connection, organization: str, now: datetime) -
     return Opened(*row)
 
 
+async def waiting_of(
+    connection: Connection, organization: str, caller_ids: Collection[str], now: datetime
+) -> dict[str, int]:
+    """Count what waits of what each of these callers has asked for."""
+    cursor = await connection.execute(WAITING_OF, (organization, now, [*caller_ids]))
+    return dict(await cursor.fetchall())
+
+
 async def asked_for(
     connection: Connection, organization: str, reservation_ids: Collection[str], *, now: datetime, since: datetime
-) -> dict[str, Override]:
-    """Return what was asked for these reservations and waits, or else was declined after `since`."""
+) -> dict[Asking, Override]:
+    """Return what was asked for these reservations, and by whom, and waits, or else was declined after `since`."""
     parameters = {"organization": organization, "now": now, "since": since, "reservation_ids": [*reservation_ids]}
     cursor = await connection.execute(ASKED_FOR, parameters)
     found = sorted(map(override, await cursor.fetchall()), key=_waits_last)
-    return {asked.reservation_id: asked for asked in found}
+    return {(asked.reservation_id, asked.requested_by_id): asked for asked in found}
 
 
 def _waits_last(asked: Override) -> tuple[bool, datetime]:
@@ -169,8 +181,3 @@ async def in_force(
     }
     cursor = await connection.execute(IN_FORCE, parameters)
     return [override(row) for row in await cursor.fetchall()]
-
-
-async def without(connection: Connection, override_id: str, limit: int) -> list[str]:
-    """Return organizations that have no override of this id."""
-    return [row[0] for row in await (await connection.execute(WITHOUT, (override_id, limit))).fetchall()]

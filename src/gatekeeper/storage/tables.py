@@ -28,6 +28,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    Uuid,
     func,
     text,
 )
@@ -459,6 +460,9 @@ overrides = Table(
         for name in ("requested_by", "requested_by_id", "granted_by", "granted_by_id", "approved_by", "ended_by")
     ),
     _instant("ended_at", nullable=True),
+    # Pairs of kind and id; null where it is for one call whoever makes it, or for the calls of a scope.
+    Column("bound_scopes", JSONB(none_as_null=True), nullable=True),
+    Column("terms_digest", LargeBinary, nullable=False, server_default=text("''")),
     PrimaryKeyConstraint("organization", "override_id"),
     CheckConstraint("max_amount > 0", name="max_amount_positive"),
     CheckConstraint("reserved >= 0 AND spent >= 0", name="booked_not_negative"),
@@ -545,8 +549,7 @@ alert_deliveries = Table(
 )
 Index(
     "alert_deliveries_due_idx",
-    alert_deliveries.c.channel,
-    alert_deliveries.c.next_attempt_at,
+    *(alert_deliveries.c[name] for name in ("channel", "organization", "next_attempt_at", "alert_id")),
     postgresql_where=text("state = 'PENDING'"),
 )
 
@@ -555,6 +558,26 @@ Index(
     alert_deliveries.c.organization,
     alert_deliveries.c.alert_id,
     postgresql_where=text("state = 'DEAD'"),
+)
+
+alert_channels = Table(
+    "alert_channels",
+    metadata,
+    Column("organization", Text, server_default=""),
+    Column("channel", Text),
+    _instant("last_seen_at"),
+    PrimaryKeyConstraint("organization", "channel"),
+    comment="Which channels the servers have, and when one last had each. They are the installation's.",
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("organization", Text, server_default=""),
+    Column("installation_id", Uuid, nullable=False, server_default=func.gen_random_uuid()),
+    PrimaryKeyConstraint("organization"),
+    CheckConstraint("organization = ''", name="one_row"),
+    comment="What this installation is called, so that ids which leave it are those of no other.",
 )
 
 verifications = Table(

@@ -36,7 +36,7 @@ class Readiness(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where metrics come from; `streams` tells how many streams of WatchStatus are open."""
+    """Where metrics come from; `streams` tells how many streams of WatchStatus are open, `channels` where alerts go."""
 
     metrics: Metrics
     gate: Gate
@@ -44,6 +44,7 @@ class Sources:
     readiness: Readiness
     figures: FigureReader
     streams: Callable[[], int]
+    channels: Sequence[str]
 
 
 class _Collected:
@@ -62,7 +63,8 @@ async def expose(sources: Sources) -> bytes:
     database_fit = sources.readiness.parts.get(DATABASE, False)
     process = generate_latest(_Collected(_of_process(sources)))
     # Thousands of budgets would hold up calls for a quarter of a second.
-    books = await asyncio.to_thread(generate_latest, _Collected(gauges.of_books(figures, database_fit)))
+    of_books = gauges.of_books(figures, sources.channels, database_fit)
+    books = await asyncio.to_thread(generate_latest, _Collected(of_books))
     return process + books
 
 

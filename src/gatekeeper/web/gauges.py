@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from gatekeeper.services.figures import Figures
 from gatekeeper.services.gate import Gate
 from gatekeeper.storage.connections import Pool
-from gatekeeper.storage.metrics import Figures, FullBudget, Verified
+from gatekeeper.storage.metrics import Counts, FullBudget, Verified
 
 MS = 1000
 
@@ -65,20 +66,32 @@ def of_pools(pools: Sequence[Pool]) -> Iterator[Metric]:
         yield family
 
 
-def of_books(figures: Figures | None, database_fit: bool) -> Iterator[Metric]:
-    """Yield how the books stand; without figures only that the database is away."""
-    yield _gauge("database_up", "Whether the books can be read.", figures is not None and database_fit)
-    if figures is None:
-        return
-    yield _gauge("holds_open", "Open holds.", figures.holds_open)
-    yield _gauge("holds_overdue", "Holds that nobody ends, a minute after they expired.", figures.holds_overdue)
-    yield _gauge("alerts_waiting", "Alerts on their way, for each channel.", figures.alerts_waiting)
-    yield _gauge("alert_wait_seconds", "Age of the oldest of them; 0: there is none.", figures.alert_wait_s)
-    yield _gauge("alerts_dead", "Alerts that a channel never took, of all times.", figures.alerts_dead)
-    overrides = [(("ACTIVE",), figures.overrides_active), (("PENDING",), figures.overrides_pending)]
+def of_books(figures: Figures, channels: Iterable[str], database_fit: bool) -> Iterator[Metric]:
+    """Yield how the books stand, as far as it is known. Each of `channels` has a count of alerts, also of none."""
+    yield _gauge("database_up", "Whether the database answers.", database_fit)
+    ages = (([query], age_s) for query, age_s in figures.age_s.items())
+    yield _labelled("figures_age_seconds", "How long ago figures of the books were read.", ["query"], ages)
+    if figures.counts is not None:
+        yield from _of_counts(figures.counts, channels)
+    if figures.budgets is not None:
+        yield from _of_budgets(figures.budgets)
+
+
+def _of_counts(counts: Counts, channels: Iterable[str]) -> Iterator[Metric]:
+    yield _gauge("holds_open", "Open holds.", counts.holds_open)
+    yield _gauge("holds_overdue", "Holds that nobody ends, a minute after they expired.", counts.holds_overdue)
+    none = dict.fromkeys(channels, 0)
+    waiting, dead = {"": 0, **none, **counts.alerts_waiting}, {**none, **counts.alerts_dead}
+    yield _by_channel("alerts_waiting", "Alerts on their way; without a channel: on none yet.", waiting)
+    yield _by_channel("alerts_dead", "Alerts that a channel never took, in the last 7 days.", dead)
+    yield _gauge("alert_wait_seconds", "Age of the oldest that is on its way; 0: there is none.", counts.alert_wait_s)
+    overrides = [(("ACTIVE",), counts.overrides_active), (("PENDING",), counts.overrides_pending)]
     yield _labelled("overrides", "Overrides in force, and those that wait for approval.", ["state"], overrides)
-    yield from _of_budgets(figures.budgets)
-    yield from _of_verification(figures.verified)
+    yield from _of_verification(counts.verified)
+
+
+def _by_channel(name: str, text: str, alerts: Mapping[str, int]) -> Metric:
+    return _labelled(name, text, ["channel"], (([channel], count) for channel, count in alerts.items()))
 
 
 def _of_budgets(budgets: Sequence[FullBudget]) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import structlog
@@ -28,11 +28,16 @@ OPEN_TO_ALL = (
 UNKNOWN = "the host is not known"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
-# Prometheus and a few probes; each connection takes some 10 kB.
+# Prometheus and a few probes; each connection takes some 10 kB. Where there are more, the oldest that asks for nothing
+# gives way, so that whoever asks is answered.
 CONNECTIONS_MAX = 64
+# Those that wait to be taken, and are taken at once.
+BACKLOG = 64
 HEAD_BYTES_MAX = 8192
 # Longer than any answer takes, and than anybody sensible takes to ask.
 CONNECTION_S_MAX = 15
+# Nobody sensible takes as long to say what is asked for.
+HEAD_S_MAX = 2
 IDLE_S_MAX = 5
 STOP_S_MAX = 1
 
@@ -42,11 +47,36 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._end = self.loop.call_later(CONNECTION_S_MAX, transport.abort)
+        self._made_at = self.loop.time()
+        self._ends = [
+            self.loop.call_later(CONNECTION_S_MAX, transport.abort),
+            self.loop.call_later(HEAD_S_MAX, self._end_unasked),
+        ]
+        if len(self.connections) > CONNECTIONS_MAX:
+            _give_way(each for each in self.connections if isinstance(each, _Protocol) and each is not self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end.cancel()
+        for end in self._ends:
+            end.cancel()
         super().connection_lost(exc)
+
+    @property
+    def precedence(self) -> tuple[bool, float]:
+        """What counts where one has to give way: being answered, then having come later."""
+        return self.cycle is not None and not self.cycle.response_complete, self._made_at
+
+    def end_now(self) -> None:
+        """Close it, and count it no more."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _end_unasked(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+
+def _give_way(others: Iterable[_Protocol]) -> None:
+    min(others, key=lambda each: each.precedence).end_now()
 
 
 class _Server(uvicorn.Server):
@@ -72,13 +102,12 @@ def hosts_of(address: str, *, is_open: bool) -> Sequence[str]:
         is_local = is_loopback(host)
     except OSError as error:
         raise ListenError(address, UNKNOWN) from error
-    if is_open:
-        if not is_local:
-            log.warning("http.open", address=address)
-        return ("*",)
-    if not is_local:
+    if is_local:
+        return (*LOCAL_HOSTS, host, f"[{host}]")
+    if not is_open:
         raise ListenError(address, OPEN_TO_ALL)
-    return (*LOCAL_HOSTS, host, f"[{host}]")
+    log.warning("http.open", address=address)
+    return ("*",)
 
 
 @asynccontextmanager
@@ -95,7 +124,7 @@ async def serving(app: ASGIApp, address: str) -> AsyncIterator[str]:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS_MAX,
+        backlog=BACKLOG,
         h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         timeout_keep_alive=IDLE_S_MAX,
         timeout_graceful_shutdown=STOP_S_MAX,

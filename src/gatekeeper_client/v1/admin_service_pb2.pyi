@@ -359,3 +359,33 @@ class TestAlertsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["alert", b"alert"]) -> None: ...
 
 Global___TestAlertsResponse: typing_extensions.TypeAlias = TestAlertsResponse
+
+@typing.final
+class RetryAlertsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization"]) -> None: ...
+
+Global___RetryAlertsRequest: typing_extensions.TypeAlias = RetryAlertsRequest
+
+@typing.final
+class RetryAlertsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: builtins.int
+    deliveries: builtins.int
+    def __init__(
+        self,
+        *,
+        deliveries: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deliveries", b"deliveries"]) -> None: ...
+
+Global___RetryAlertsResponse: typing_extensions.TypeAlias = RetryAlertsResponse

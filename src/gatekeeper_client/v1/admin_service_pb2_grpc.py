@@ -60,6 +60,11 @@ class AdminServiceStub(object):
                 request_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsRequest.SerializeToString,
                 response_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsResponse.FromString,
                 _registered_method=True)
+        self.RetryAlerts = channel.unary_unary(
+                '/gatekeeper.v1.AdminService/RetryAlerts',
+                request_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -95,6 +100,12 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryAlerts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -122,6 +133,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.TestAlerts,
                     request_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsRequest.FromString,
                     response_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsResponse.SerializeToString,
+            ),
+            'RetryAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryAlerts,
+                    request_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -259,6 +275,33 @@ class AdminService(object):
             '/gatekeeper.v1.AdminService/TestAlerts',
             gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsRequest.SerializeToString,
             gatekeeper_dot_v1_dot_admin__service__pb2.TestAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.AdminService/RetryAlerts',
+            gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsResponse.FromString,
             options,
             channel_credentials,
             insecure,

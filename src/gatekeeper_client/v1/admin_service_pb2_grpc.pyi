@@ -106,7 +106,23 @@ _AdminServiceTestAlertsType = typing_extensions.TypeVar(
     ],
 )
 
-class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServiceListTokensType, _AdminServiceRevokeTokenType, _AdminServiceSetPriceType, _AdminServiceTestAlertsType]):
+_AdminServiceRetryAlertsType = typing_extensions.TypeVar(
+    '_AdminServiceRetryAlertsType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
+    ],
+)
+
+class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServiceListTokensType, _AdminServiceRevokeTokenType, _AdminServiceSetPriceType, _AdminServiceTestAlertsType, _AdminServiceRetryAlertsType]):
     @typing.overload
     def __init__(self: AdminServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -128,6 +144,10 @@ class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServic
         grpc.UnaryUnaryMultiCallable[
             gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
             gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
+            gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -153,6 +173,10 @@ class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServic
             gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
             gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
+            gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     CreateToken: _AdminServiceCreateTokenType
@@ -164,6 +188,8 @@ class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServic
     SetPrice: _AdminServiceSetPriceType
 
     TestAlerts: _AdminServiceTestAlertsType
+
+    RetryAlerts: _AdminServiceRetryAlertsType
 
 AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -185,6 +211,10 @@ AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
         gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
     ],
 ]
 
@@ -223,5 +253,12 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
         context: _ServicerContext,
     ) -> typing.Union[gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse, collections.abc.Awaitable[gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse]]: ...
+
+    @abc.abstractmethod
+    def RetryAlerts(
+        self,
+        request: gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse, collections.abc.Awaitable[gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse]]: ...
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -102,6 +102,7 @@ class Override(google.protobuf.message.Message):
     ENDED_BY_FIELD_NUMBER: builtins.int
     USE_COUNT_FIELD_NUMBER: builtins.int
     USES_FIELD_NUMBER: builtins.int
+    CALL_SCOPES_FIELD_NUMBER: builtins.int
     override_id: builtins.str
     organization: builtins.str
     reservation_id: builtins.str
@@ -130,6 +131,8 @@ class Override(google.protobuf.message.Message):
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def uses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___OverrideUse]: ...
+    @property
+    def call_scopes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.budget_pb2.Scope]: ...
     def __init__(
         self,
         *,
@@ -152,9 +155,10 @@ class Override(google.protobuf.message.Message):
         ended_by: builtins.str = ...,
         use_count: builtins.int = ...,
         uses: collections.abc.Iterable[Global___OverrideUse] | None = ...,
+        call_scopes: collections.abc.Iterable[gatekeeper_client.v1.budget_pb2.Scope] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "max_amount", b"max_amount", "remaining", b"remaining", "reservation_id", b"reservation_id", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "target", b"target"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["approved_by", b"approved_by", "create_time", b"create_time", "end_time", b"end_time", "ended_by", b"ended_by", "expire_time", b"expire_time", "granted_by", b"granted_by", "max_amount", b"max_amount", "organization", b"organization", "override_id", b"override_id", "reason", b"reason", "remaining", b"remaining", "requested_by", b"requested_by", "reservation_id", b"reservation_id", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "state", b"state", "target", b"target", "use_count", b"use_count", "uses", b"uses"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["approved_by", b"approved_by", "call_scopes", b"call_scopes", "create_time", b"create_time", "end_time", b"end_time", "ended_by", b"ended_by", "expire_time", b"expire_time", "granted_by", b"granted_by", "max_amount", b"max_amount", "organization", b"organization", "override_id", b"override_id", "reason", b"reason", "remaining", b"remaining", "requested_by", b"requested_by", "reservation_id", b"reservation_id", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "state", b"state", "target", b"target", "use_count", b"use_count", "uses", b"uses"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["scope", "reservation_id"] | None: ...
 
 Global___Override: typing_extensions.TypeAlias = Override
