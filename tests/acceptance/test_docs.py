@@ -190,8 +190,6 @@ def test_the_receiver_of_the_page_works(reader: Reader, start_server: ServerFact
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # A server without the webhook might be the one that hands out the alert.
-    assert reader.server.stop() == 0
     with reader.programs(program.replace("8090", str(port))) as receiver:
         server = start_server(
             database_url=database_url,

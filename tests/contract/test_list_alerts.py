@@ -138,6 +138,7 @@ def test_deliveries_tell_what_went_wrong(wire: Wire, organization: str) -> None:
     """Of one that waits, when it is tried next; of one that is dead, no more than why."""
     wire.open(organization)
     waiting, dead = send_test(wire, organization), send_test(wire, organization)
+    until(lambda: len([*alerts(wire, organization, delivery_state=DELIVERED)]) == 2)
     for alert, state in ((waiting, "PENDING"), (dead, "DEAD")):
         wire.sql(FOREIGN, organization, alert.alert_id, state)
     for alert, shown in ((waiting, PENDING), (dead, DEAD)):

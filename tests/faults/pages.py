@@ -25,10 +25,11 @@ class Pages:
         return (await self._http.get(path)).status_code
 
     async def metric(self, name: str) -> float | None:
-        """Return the value of a metric without labels; None: it is not there."""
+        """Return the value of a metric, over all its labels; None: it is not there."""
         text = (await self._http.get("/metrics")).raise_for_status().text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        return next((sample.value for sample in samples if sample.name == name), None)
+        values = [sample.value for sample in samples if sample.name == name]
+        return sum(values) if values else None
 
 
 @asynccontextmanager

@@ -86,14 +86,14 @@ def test_the_books_are_shown(watch: Watch, wire_to: Connect) -> None:
 
 
 def test_the_fullest_budgets_only(watch: Watch, wire_to: Connect) -> None:
-    """However many budgets there are, the set number of them has series, those that are used most."""
-    watched = watch(GATEKEEPER_METRICS_BUDGETS_MAX="2")
+    """However many budgets there are, the set number of them has series: its own, and those that are used most."""
+    watched = watch(GATEKEEPER_METRICS_BUDGETS_MAX="3")
     wire = wire_to(watched)
     for number, cap in enumerate(("10", "2", "4")):
         wire.cap("acme", cap, agent(f"a{number}"))
         wire.hold("acme", "1", agent=f"a{number}")
     shown = watched.scrape().series("gatekeeper_budget_utilization_ratio")
-    assert [labels["scope"] for labels in shown] == ["a1", "a2"]
+    assert [labels["scope"] for labels in shown] == ["", "a1", "a2"]
 
 
 def test_calls_above_a_callers_rate_are_counted(watch: Watch, wire_to: Connect) -> None:

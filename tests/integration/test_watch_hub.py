@@ -15,6 +15,9 @@ from gatekeeper.services.changes import NAMES_MAX
 from tests.integration.echo import run, until
 from tests.integration.hubs import Hub, hub_on, listeners, listening_hub_on, message_of, set_cap, written
 
+# Less than the streams of the test owe, if what they leave is owed by others.
+DEBT_S = 2
+
 
 @pytest.fixture
 def no_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,22 +189,20 @@ def test_streams_that_leave_leave_no_debt(database_url: str) -> None:
             set_cap(database_url, name, 1)
         async with listening_hub_on(database_url) as hub, aclosing(hub.watches.messages("globex")) as globex:
             await message_of(globex)
-            for cap in range(2, 10):
-                async with AsyncExitStack() as stack:
-                    streams = [
-                        await stack.enter_async_context(aclosing(hub.watches.messages("acme"))) for _ in range(200)
-                    ]
-                    await asyncio.gather(*map(message_of, streams))
-                    waiting = [asyncio.create_task(message_of(stream)) for stream in streams]
-                    set_cap(database_url, "acme", cap)
-                    hub.changes.tell("acme")
-                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    for task in waiting:
-                        task.cancel()
-                    await asyncio.wait(waiting)
+            async with AsyncExitStack() as stack:
+                streams = [await stack.enter_async_context(aclosing(hub.watches.messages("acme"))) for _ in range(1000)]
+                await asyncio.gather(*map(message_of, streams))
+                waiting = [asyncio.create_task(message_of(stream)) for stream in streams]
+                await asyncio.sleep(0)
+                set_cap(database_url, "acme", 2)
+                hub.changes.tell("acme")
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in waiting:
+                    task.cancel()
+                await asyncio.wait(waiting)
             set_cap(database_url, "globex", 2)
             hub.changes.tell("globex")
-            async with asyncio.timeout(watch.INTERVAL_S * 4):
+            async with asyncio.timeout(DEBT_S):
                 assert await message_of(globex) == b"2"
 
     run(test())

@@ -10,8 +10,9 @@ MISSING = "The command line needs the server's packages: pip install 'budget-gat
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0, 1 for a failure or a check that failed, 2 for wrong usage, 3 where `check` got no answer.
+    """Run a command and exit: 0, 1 for a failure or a check that failed, 2 for wrong usage.
 
+    3 is for a `check` that got no answer.
     Where only the client is installed, tell what to install.
     """
     try:
