@@ -102,6 +102,14 @@ def prepare_template(server: EmbeddedPostgres, name: str) -> None:
         connection.execute("TRUNCATE audit_events RESTART IDENTITY")
 
 
+def wait_until(holds: Callable[[], bool], *, timeout_s: float = 10) -> None:
+    """Wait until `holds`."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def database_url(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     """Make a database for one test; verify its books afterwards."""

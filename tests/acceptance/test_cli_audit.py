@@ -15,7 +15,7 @@ from gatekeeper.services import audit_keys
 from gatekeeper.storage import audit
 from gatekeeper_client import Client
 from tests.acceptance.commands import Done, failed, refused, run
-from tests.conftest import Server, ServerFactory, served_url
+from tests.conftest import Server, ServerFactory, served_url, wait_until
 from tests.contract.wire import until
 from tests.integration.trails import KEYLESS, chain_all, connected, event
 
@@ -153,7 +153,7 @@ def test_key(start_server: ServerFactory, database_url: str, tmp_path: Path) -> 
     assert "sealed with another key" in run(*on).out
     assert "audit.key_differs" not in (tmp_path / "server-0.log").read_text()
     start_server(database_url=database_url)
-    assert "audit.key_differs" in (tmp_path / "server-1.log").read_text()
+    wait_until(lambda: "audit.key_differs" in (tmp_path / "server-1.log").read_text())
     path.chmod(0o644)
     assert "chmod 600" in failed(run(*on, GATEKEEPER_AUDIT_KEY_FILE=str(path)))
     assert "no such file" in failed(run(*on, GATEKEEPER_AUDIT_KEY_FILE=str(tmp_path / "none")))

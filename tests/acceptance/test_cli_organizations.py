@@ -100,6 +100,7 @@ def test_terms_are_written_down(on: dict[str, str]) -> None:
         assert run("init", *arguments, **on).code == 0
     opened = {"currency": "USD", "time_zone": "Europe/Berlin", "expiry_policy": "RELEASE", "known_scopes": "false"}
     budget = {"cap": "1000.00", "enforcement": "ENFORCE", "thresholds": "80, 95, 100", "frozen": "false"}
+    budget |= {"floor_normal": "100", "floor_batch": "100"}
     assert changes(on) == [
         ("ORGANIZATION_OPENED", None, opened | {"monthly_budget": "1000.00"}),
         ("POLICY_CHANGED", opened, opened | {"known_scopes": "true"}),

@@ -87,6 +87,7 @@ FIND_THEIR_ORGANIZATION = {
     "Extend",
     "ListAuditEvents",
     "ListAlerts",
+    "RetryAlerts",
     "CreateToken",
     "ListTokens",
     "RevokeToken",

@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook as Verifier
 from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import alert_pb2
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
-from tests.conftest import ServerFactory, served_url, server_environment
+from tests.conftest import ServerFactory, served_url, server_environment, wait_until
 from tests.contract.wire import TIMEOUT_S, Wire, until
 from tests.integration.alert_receiver import SECRET, Answer, receiving, secret_file
 from tests.integration.alert_servers import (
@@ -132,6 +132,7 @@ def test_a_dead_receiver_makes_dead_deliveries(start_server: ServerFactory, data
     assert (webhook.channel, webhook.state, webhook.attempts) == ("webhook", DEAD, 3)
     assert webhook.last_error == "ConnectError: ConnectionRefusedError"
     assert not webhook.HasField("next_attempt_time")
+    wait_until(lambda: len(events(tmp_path, "alerts.dead")) == 2)  # lines are written by a thread
     dead = events(tmp_path, "alerts.dead")
     assert {(event["channel"], str(event["alert_id"]), event["attempts"]) for event in dead} == {
         ("apprise-1", alert_id, 3),

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -27,6 +27,7 @@ from gatekeeper.embedded import (
 )
 from gatekeeper.embedded.processes import look_up
 from gatekeeper.embedded.server import free_port
+from tests.conftest import wait_until
 
 IS_ROOT = os.geteuid() == 0
 SMALL = {"fsync": "off", "shared_buffers": "16MB"}  # nobody pulls a plug here
@@ -77,14 +78,6 @@ def ask(dsn: str, query: str, **how: str) -> object:
         cursor = connection.execute(query.encode())
         row = cursor.fetchone() if cursor.description else None
         return row and row[0]
-
-
-def wait_until(holds: Callable[[], bool], *, timeout_s: float = 10) -> None:
-    """Wait until `holds`."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def kill_and_await(pid: int) -> None:

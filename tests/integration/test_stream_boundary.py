@@ -10,9 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import CapturingLogger
 
 from gatekeeper.domain import errors
 from gatekeeper.domain.access import Caller, Role
+from gatekeeper.rpc import boundary
 from gatekeeper.rpc.boundary import Boundary, CallInfo, reader
 from gatekeeper.rpc.health import Health
 from gatekeeper.rpc.request_limits import RequestLimits
@@ -212,7 +214,7 @@ def test_who_may_listen_is_asked_before() -> None:
     run(test())
 
 
-def test_what_is_unforeseen_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_unforeseen_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends the stream as INTERNAL with a fixed text, and is in the log, once."""
 
     async def test() -> None:
@@ -222,8 +224,10 @@ def test_what_is_unforeseen_is_not_told(capsys: pytest.CaptureFixture[str]) -> N
             assert (ended.code, ended.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
             assert "sesame" not in ended.message
 
+    log = CapturingLogger()
+    monkeypatch.setattr(boundary, "log", log)
     run(test())
-    assert capsys.readouterr().out.count("rpc.internal") == 1
+    assert [(call.method_name, call.args) for call in log.calls] == [("error", ("rpc.internal",))]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
