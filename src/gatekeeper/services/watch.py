@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -38,10 +39,9 @@ PAUSE_TIMES = 4
 PAUSE_MAX_S = 1.0
 # Whoever was sent nothing for so long hears that it has missed nothing, if the database could be asked meanwhile.
 QUIET_S = 5.0
-# A message takes 0.2 ms of the event loop, and calls must not wait for a burst of them: so many streams of an
-# organization are woken at a time, with a rest in between.
-CHUNK = 16
-REST_S = 0.005
+# Between two messages about one organization: each takes 0.2 ms of the event loop, and calls must not wait for many at
+# a time. Where there are too many streams for that, more are sent at a time, so that all hear within one pause.
+REST_S = 0.004
 # More messages than this an organization does not have in a second: where many watch it, it is read less often,
 WATCHERS_PER_S = 200
 # but as often as this.
@@ -226,19 +226,24 @@ class Board:
             pause_s = await self._look()
             self._waiting = [woken for woken in self._waiting if not woken.done()]
             if self.version > version:
-                await self._wake()
+                # All of them hear within the pause.
+                pause_s -= await self._wake(pause_s)
             await asyncio.sleep(pause_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_S - pause_s):
                     await self._marked.wait()
 
-    async def _wake(self) -> None:
-        """Wake those who wait, a few at a time."""
+    async def _wake(self, within_s: float) -> float:
+        """Wake those who wait, a few at a time, within about so long; return for how long that was waited."""
         waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), CHUNK):
+        together = max(1, math.ceil(len(waiting) * REST_S / within_s))
+        waited_s = 0.0
+        for start in range(0, len(waiting), together):
             if start:
                 await asyncio.sleep(REST_S)
-            _answer(waiting[start : start + CHUNK], None)
+                waited_s += REST_S
+            _answer(waiting[start : start + together], None)
+        return min(waited_s, within_s)
 
     async def _look(self) -> float:
         """Read once, tell those who asked for it, and return for how long not to read again."""
