@@ -101,6 +101,9 @@ async def serve(
         gc.freeze()
         gc.set_threshold(GARBAGE_THRESHOLD)
         embedded, secured = settings.database_url is None, parts.callers is not None
+        if lines is not None:
+            # What is to be said of how it was started is said before it is started.
+            await lines.caught_up()
         ready(
             Running(
                 addresses=addresses,

@@ -42,7 +42,7 @@ def test_what_comes_back_comes_off_the_part_beyond_first(freed: str, amount: str
 
 
 def test_a_commit_above_the_hold_takes_no_more() -> None:
-    """What a commit costs beyond its hold is an overage, and not the override's."""
+    """What a commit costs beyond its hold takes nothing back; what of it an override pays is decided elsewhere."""
     assert USE.less(Decimal(-4)) == USE
 
 

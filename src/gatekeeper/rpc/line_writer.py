@@ -5,6 +5,7 @@ A thread of its own writes them, ten times a second. Where nobody reads, lines a
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import select
@@ -37,6 +38,7 @@ class LineWriter:
         self._told = 0
         self._ended = threading.Event()
         self._deadline = math.inf
+        self._is_writing = False
 
     @property
     def missing(self) -> int:
@@ -49,6 +51,12 @@ class LineWriter:
             self._lines.append(line)
         else:
             self._dropped += 1
+
+    async def caught_up(self) -> None:
+        """Wait until what was added is written, or for a while where nobody reads."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (self._lines or self._is_writing) and time.monotonic() < deadline:
+            await asyncio.sleep(INTERVAL_S / 10)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -73,6 +81,7 @@ class LineWriter:
         """Write what waits now, and then how many lines are missing after it."""
         missing = self.missing
         waiting = len(self._lines)
+        self._is_writing = waiting > 0
         while waiting and not self._is_too_late():
             chunk, count = self._take(waiting)
             waiting -= count
@@ -81,6 +90,7 @@ class LineWriter:
                 self._given_up += count
         if missing > self._told and self._write(self._tell_dropped(missing - self._told).encode()):
             self._told = missing
+        self._is_writing = False
 
     def _take(self, count_max: int) -> tuple[bytes, int]:
         """Take whole lines, together up to WRITE_BYTES_MAX where none is longer; return them, and how many."""

@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 DISPATCH_MAX = 256
 # Connections that all channels of a process take together, each for some milliseconds.
 CONNECTIONS = 1
+# An attempt takes some milliseconds of the event loop and of the database: so long after each, calls have their turn.
+BREATH_S = 0.03
 # A channel that no server has is given up on after so long, and how often that is looked for, and a server says which
 # channels it has.
 ABANDONED_AFTER = timedelta(days=1)
@@ -96,7 +98,7 @@ class AlertDelivery:
         ]
 
     def _pause_s(self, channel: Channel, sent: int) -> float:
-        return 0 if sent == channel.at_once else self._limits.interval_s
+        return min(BREATH_S * sent, self._limits.interval_s) if sent == channel.at_once else self._limits.interval_s
 
     async def deliver(self, channel: Channel) -> int:
         """Hand over what is new, and try what is due on a channel, as much as it takes at once; return how many.
