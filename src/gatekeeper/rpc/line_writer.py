@@ -55,7 +55,8 @@ class LineWriter:
     async def caught_up(self) -> None:
         """Wait until what was added is written, or for a while where nobody reads."""
         deadline = time.monotonic() + PATIENCE_S
-        while (self._lines or self._is_writing) and time.monotonic() < deadline:
+        # The thread sets no event of the loop's: it must not touch the loop at all.
+        while (self._lines or self._is_writing) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(INTERVAL_S / 10)
 
     @contextmanager
