@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from .budget import HUNDRED, Alerted, Balance, BalanceKey, ScopeKind
 from .money import ZERO, plain
@@ -120,31 +121,37 @@ def rearm(balance: Balance, before: Balance, currency: str, now: datetime) -> tu
 
 def _reached(balance: Balance, basis: AlertBasis) -> int:
     """Return the highest threshold that is crossed, 0 if none is. A cap of zero is crossed by whatever is used."""
-    used = HUNDRED * (balance.spent if basis is AlertBasis.SPENT else balance.used)
+    used = HUNDRED * _amount(balance, basis)
     if used == ZERO:
         return 0
     return max((threshold for threshold in balance.thresholds if used >= threshold * balance.cap), default=0)
+
+
+def _amount(balance: Balance, basis: AlertBasis) -> Decimal:
+    return balance.spent if basis is AlertBasis.SPENT else balance.used
 
 
 def _threshold_alert(
     kind: AlertKind, balance: Balance, basis: AlertBasis, threshold: int, *, currency: str, now: datetime
 ) -> Alert:
     what = "spent" if basis is AlertBasis.SPENT else "spent and held"
-    amount = balance.spent if basis is AlertBasis.SPENT else balance.used
     side = "is at or above" if kind is AlertKind.THRESHOLD else "is below"
-    name = budget_name(balance.key)
-    message = f"{name} {side} {threshold} %: {plain(amount)} {what} of {plain(balance.cap)} {currency}."
+    used = f"{plain(_amount(balance, basis))} {what} of {plain(balance.cap)} {currency}"
+    message = f"{budget_name(balance.key)} {side} {threshold} %: {used}."
+    return budget_alert(kind, balance, message, now, basis=basis, threshold=threshold, round=balance.alerted.round)
+
+
+def budget_alert(kind: AlertKind, balance: Balance, message: str, now: datetime, **more: Any) -> Alert:
+    """Return an alert about a budget as it stands now; `more` are fields that this kind has."""
     return Alert(
         kind=kind,
         message=message,
         occurred_at=now,
         key=balance.key,
-        basis=basis,
-        threshold=threshold,
-        round=balance.alerted.round,
         cap=balance.cap,
         spent=balance.spent,
         reserved=balance.reserved,
+        **more,
     )
 
 

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from .access import Actor, Caller, Role
-from .alerts import Alert, AlertKind
+from .alerts import Alert, AlertKind, budget_alert
 from .budget import Balance, Budget, ScopeKind
 from .money import EXACT, ZERO, plain
 from .organization import Organization
@@ -98,16 +98,6 @@ def runaway_alert(organization: Organization, budget: Budget, balance: Balance, 
     message = (
         f"The {kind} {name!r} is frozen: {budget.reason.removeprefix(BY_BREAKER)}. Of its {budget.window.lower()}"
         f" budget ({balance.key.period}), {plain(balance.used)} of {plain(balance.cap)} {organization.currency} is"
-        " used."
-        f"{COMMAND_SIGN}{thaw}"
+        f" used.{COMMAND_SIGN}{thaw}"
     )
-    return Alert(
-        kind=AlertKind.RUNAWAY,
-        message=message,
-        occurred_at=now,
-        key=balance.key,
-        subject=f"revision {budget.revision}",
-        cap=balance.cap,
-        spent=balance.spent,
-        reserved=balance.reserved,
-    )
+    return budget_alert(AlertKind.RUNAWAY, balance, message, now, subject=f"revision {budget.revision}")

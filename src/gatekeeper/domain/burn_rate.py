@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Context, Decimal
 
-from .alerts import Alert, AlertKind, budget_name
+from .alerts import Alert, AlertKind, budget_alert, budget_name
 from .budget import HUNDRED, Balance
 from .money import EXACT, NANO, ZERO, plain
 from .periods import Window
@@ -90,13 +90,4 @@ def burn_rate_alert(balance: Balance, currency: str, zone: tzinfo, now: datetime
         f" {plain(balance.cap)} {currency}. By the end of the period it would be some"
         f" {plain(_ROUGH.plus(predicted.overshoot))} {currency} beyond its cap."
     )
-    return Alert(
-        kind=AlertKind.BURN_RATE,
-        message=message,
-        occurred_at=now,
-        key=balance.key,
-        round=balance.alerted.round,
-        cap=balance.cap,
-        spent=balance.spent,
-        reserved=balance.reserved,
-    )
+    return budget_alert(AlertKind.BURN_RATE, balance, message, now, round=balance.alerted.round)

@@ -150,10 +150,8 @@ class Ledger:
             )
         late = held.state is not ReservationState.HELD
         freed = ZERO if late else held.amount
-        use = self._paid(held, cost.amount, cost.amount - held.charged - freed)
-        balances = self._settle(
-            held, cost.amount - held.charged, freed, ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE, use
-        )
+        kind = ExcessKind.LATE_COMMIT if late else ExcessKind.OVERAGE
+        use, balances = self._settle(held, cost.amount - held.charged, freed, kind)
         if held.charged:
             self._bill(held, ExecutionKind.REVERSAL, -held.charged)
         committed = held._replace(committed=cost.amount, commit_digest=command.digest, late=late, override=use)
@@ -295,14 +293,6 @@ class Ledger:
             named=override_id,
         )
 
-    def _paid(self, held: Reservation, cost: Decimal, more: Decimal) -> OverrideUse | None:
-        """Return what a hold's override has paid once it has cost so much, `more` than was held or charged for it."""
-        if held.override is None:
-            return None
-        if more <= ZERO:
-            return held.override.less(held.amount - cost)
-        return self._overrides.overage(held.override, self._balances.beyond(held, more))
-
     def _book(self, payment: Payment | None, held: Reservation, command: Reserve | Extend) -> Parts:
         """Have an override pay for what the verdict alone would not let through; return the parts beyond the caps."""
         if payment is None:
@@ -315,16 +305,24 @@ class Ledger:
         self.changes.executions.append(billing.entry(held, kind, cost, Outcome.UNKNOWN, self.now))
 
     def _settle(
-        self, held: Reservation, cost: Decimal, freed: Decimal, kind: ExcessKind, use: OverrideUse | None
-    ) -> list[Balance]:
-        """Book what a hold has come to in its override and its budgets; `use` is what is left of the override's."""
-        if held.override and use:
-            self._overrides.settle(held.override, use, was_held=held.state is ReservationState.HELD)
-        return self._balances.settle(held, cost, freed, kind, use)
+        self, held: Reservation, cost: Decimal, freed: Decimal, kind: ExcessKind
+    ) -> tuple[OverrideUse | None, list[Balance]]:
+        """Book that a hold costs so much more, and frees so much, in its override and its budgets.
+
+        Return what its override has paid then: less than was booked where it frees more than it costs, and else as much
+        of the rest as it can.
+        """
+        use, booked, more = None, held.override, cost - freed
+        if booked is not None:
+            if more > ZERO:
+                use = self._overrides.overage(booked, self._balances.beyond(held, more))
+            else:
+                use = booked.less(held.amount - held.charged - cost)
+            self._overrides.settle(booked, use, was_held=held.state is ReservationState.HELD)
+        return use, self._balances.settle(held, cost, freed, kind, use)
 
     def _end(self, held: Reservation, state: ReservationState, ended_by: str, charge: Decimal) -> Held:
-        use = held.override and held.override.less(held.amount - charge)
-        balances = self._settle(held, charge, held.amount, ExcessKind.OVERAGE, use)
+        use, balances = self._settle(held, charge, held.amount, ExcessKind.OVERAGE)
         return Held(self._change(self._ended(held._replace(charged=charge, override=use), state, ended_by)), balances)
 
     def _ended(self, held: Reservation, state: ReservationState, ended_by: str) -> Reservation:

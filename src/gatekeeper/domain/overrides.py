@@ -135,7 +135,7 @@ class Overrides:
         named: str = "",
     ) -> Payment | None:
         """Return what lets a denied call of `amount` through, if there is; only by the `named` override, if one is."""
-        if not denied.lacks:
+        if not denied.is_for_money:
             return None
         needed = max(min(amount, lack.shortfall) for lack in denied.lacks)
         parts = {lack.key[:2]: min(amount, lack.beyond) for lack in denied.lacks if lack.beyond > ZERO}

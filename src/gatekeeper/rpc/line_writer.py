@@ -37,6 +37,8 @@ class LineWriter:
         self._given_up = 0
         self._told = 0
         self._ended = threading.Event()
+        # Set for what should not wait for the next time.
+        self._hurry = threading.Event()
         self._deadline = math.inf
         self._is_writing = False
 
@@ -54,6 +56,7 @@ class LineWriter:
 
     async def caught_up(self) -> None:
         """Wait until what was added is written, or for a while where nobody reads."""
+        self._hurry.set()
         deadline = time.monotonic() + PATIENCE_S
         # The thread sets no event of the loop's: it must not touch the loop at all.
         while (self._lines or self._is_writing) and time.monotonic() < deadline:  # noqa: ASYNC110
@@ -70,10 +73,13 @@ class LineWriter:
         finally:
             self._deadline = time.monotonic() + PATIENCE_S
             self._ended.set()
+            self._hurry.set()
             thread.join(PATIENCE_S + 2 * INTERVAL_S)
 
     def _write_on(self) -> None:
-        while not self._ended.wait(INTERVAL_S):
+        while not self._ended.is_set():
+            self._hurry.wait(INTERVAL_S)
+            self._hurry.clear()
             self._write_waiting()
         self._write_waiting()
         self._given_up += len(self._lines)

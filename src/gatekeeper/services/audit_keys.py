@@ -12,18 +12,17 @@ import binascii
 import os
 import re
 import secrets
-import stat
 from contextlib import suppress
 from pathlib import Path
 
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.errors import GatekeeperError
+from gatekeeper.private_file import read_private
 
 SECRET_BYTES = 32
 # Room for some fifty keys.
 FILE_BYTES_MAX = 4096
 HEX = re.compile(rf"[0-9a-fA-F]{{{2 * SECRET_BYTES}}}")
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
 MISSING = (
     "there is no such file; take the one of the other processes on this database, or put a line of"
     " `openssl rand -base64 32` there, with mode 0600"
@@ -45,7 +44,7 @@ def load(path: Path | None, *, create: bool) -> AuditKey:
     try:
         if create and not path.exists():
             _make(path)
-        return _keys(_read(path))
+        return _keys(read_private(path, FILE_BYTES_MAX))
     except FileNotFoundError as error:
         raise AuditKeyUnusable(path=str(path), problem=MISSING) from error
     except OSError as error:
@@ -80,26 +79,7 @@ def _sync(folder: Path) -> None:
         os.close(opened)
 
 
-def _read(path: Path) -> bytes:
-    # A pipe would keep us waiting for who writes to it.
-    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode):
-            message = "it is no regular file"
-            raise ValueError(message)
-        if found.st_mode & OTHERS:
-            message = f"others than its owner may use it (mode {found.st_mode & 0o777:04o}); run `chmod 600`"
-            raise ValueError(message)
-        return os.read(opened, FILE_BYTES_MAX + 1)
-    finally:
-        os.close(opened)
-
-
 def _keys(content: bytes) -> AuditKey:
-    if len(content) > FILE_BYTES_MAX:
-        message = f"it is longer than {FILE_BYTES_MAX} bytes"
-        raise ValueError(message)
     lines = content.decode("ascii", "replace").split()
     if not lines:
         message = "it is empty"

@@ -33,14 +33,18 @@ def _is_use(row: Unchained) -> bool:
     return row.source is AuditSource.EVENT and row.content["action"] == AuditAction.OVERRIDE_USED
 
 
+CALL_COLUMNS = ("Time (UTC)", "Organization", "Campaign", "Agent", "Run", "Model")
+
+
+def _call_cells(instant: str | None, organization: str | None, call: Content) -> Sequence[str]:
+    """Return what stands in the CALL_COLUMNS."""
+    names = (organization, *(call.get(name) for name in ("campaign", "agent", "run", "model")))
+    return (instant_cell(instant), *map(name_cell, names))
+
+
 def _blocked_cells(denial: Content) -> Sequence[str]:
     return (
-        instant_cell(denial["denied_at"]),
-        name_cell(denial["organization"]),
-        name_cell(denial["campaign"]),
-        name_cell(denial["agent"]),
-        name_cell(denial["run"]),
-        name_cell(denial["model"]),
+        *_call_cells(denial["denied_at"], denial["organization"], denial),
         denial["reason"] or "",
         amount_cell(denial["requested"]),
         amount_cell(denial["shortfall"]),
@@ -60,12 +64,7 @@ def _budget(denial: Content) -> str:
 def _override_cells(event: Content) -> Sequence[str]:
     use = json.loads(event["after"] or "{}")
     return (
-        instant_cell(event["occurred_at"]),
-        name_cell(event["organization"]),
-        name_cell(use.get("campaign")),
-        name_cell(use.get("agent")),
-        name_cell(use.get("run")),
-        name_cell(use.get("model")),
+        *_call_cells(event["occurred_at"], event["organization"], use),
         amount_cell(use.get("amount")),
         amount_cell(use.get("beyond")),
         name_cell(use.get("override_id")),
@@ -80,12 +79,7 @@ BLOCKED = Layout(
     title="Blocked executions",
     introduction=INTRODUCTION.format(what="Calls that were not admitted", action="CALL_DENIED"),
     columns=(
-        "Time (UTC)",
-        "Organization",
-        "Campaign",
-        "Agent",
-        "Run",
-        "Model",
+        *CALL_COLUMNS,
         "Reason",
         "Requested",
         "Shortfall",
@@ -100,12 +94,7 @@ OVERRIDES = Layout(
     title="Override executions",
     introduction=INTRODUCTION.format(what="Calls that an override let past their caps", action="OVERRIDE_USED"),
     columns=(
-        "Time (UTC)",
-        "Organization",
-        "Campaign",
-        "Agent",
-        "Run",
-        "Model",
+        *CALL_COLUMNS,
         "Held",
         "Beyond the caps",
         "Override",

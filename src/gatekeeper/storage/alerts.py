@@ -14,15 +14,19 @@ from gatekeeper.domain.periods import Window
 
 from . import rows
 from .connections import Connection
+from .roundtrip import Statement, roundtrip
 
 # Writes alerts; one that was written before stays as it is, by the unique index. Locks nothing that anybody waits for
 # but that index, against whoever writes the very same alert.
-INSERT = f"""
+INSERT_ALERTS = Statement(
+    "insert_alerts",
+    f"""
 INSERT INTO alerts (organization, {rows.ALERT_COLUMNS})
-SELECT %s, {rows.ALERT_COLUMNS} FROM json_to_recordset(%s) AS r({rows.ALERT_TYPES})
+SELECT $1, {rows.ALERT_COLUMNS} FROM json_to_recordset($2) AS r({rows.ALERT_TYPES})
 ON CONFLICT DO NOTHING
 RETURNING alert_id
-"""
+""",
+)
 
 # What `notice` reads, of an alert `a` and its organization `o`.
 NOTICE_COLUMNS = ", ".join(
@@ -60,8 +64,8 @@ DELIVERY_WIDTH = 6
 async def write_alerts(connection: Connection, organization: str, alerts: Sequence[Alert]) -> list[int]:
     """Write alerts in the transaction that they tell of; return the ids of those that were not told before."""
     document = rows.as_json([rows.of_alert(alert) for alert in alerts])
-    cursor = await connection.execute(INSERT, (organization, document))
-    return [row[0] for row in await cursor.fetchall()]
+    written = await roundtrip(connection, (INSERT_ALERTS, (organization, document)))
+    return [row[0] for row in written[0]]
 
 
 async def list_alerts(

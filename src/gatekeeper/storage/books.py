@@ -20,6 +20,7 @@ from gatekeeper.domain.reservation import Execution, Reservation
 from gatekeeper.domain.verdicts import Changes, Denial
 
 from . import audit, override_rows, rows
+from .alerts import INSERT_ALERTS
 from .connections import Connection, first
 from .override_rows import BOOK_OVERRIDES
 from .roundtrip import Statement, roundtrip
@@ -173,16 +174,6 @@ INSERT_EXCESSES = Statement(
     f"""
 INSERT INTO excesses (organization, recorded_at, {rows.EXCESS_COLUMNS})
 SELECT $1, clock_timestamp(), {rows.EXCESS_COLUMNS} FROM json_to_recordset($2) AS r({rows.EXCESS_TYPES})
-""",
-)
-
-# Writes alerts, each once: by the unique index, were the marks on its balance ever to fail.
-INSERT_ALERTS = Statement(
-    "insert_alerts",
-    f"""
-INSERT INTO alerts (organization, {rows.ALERT_COLUMNS})
-SELECT $1, {rows.ALERT_COLUMNS} FROM json_to_recordset($2) AS r({rows.ALERT_TYPES})
-ON CONFLICT DO NOTHING
 """,
 )
 

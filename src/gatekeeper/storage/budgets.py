@@ -13,7 +13,8 @@ from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Window
 
 from . import rows
-from .books import INSERT_ALERTS, INSERT_EXCESSES, LOCK, OPEN_ORGANIZATION
+from .alerts import write_alerts
+from .books import INSERT_EXCESSES, LOCK, OPEN_ORGANIZATION
 from .connections import Connection
 from .roundtrip import roundtrip
 
@@ -192,8 +193,7 @@ async def write_budget(connection: Connection, organization: str, budget: Budget
 async def write_recapped(connection: Connection, organization: str, recapped: Recapped) -> None:
     """Write a balance under its changed cap, what stands above it, and what is to be told."""
     await connection.execute(RECAP_BALANCE, (organization, *rows.of_balance(recapped.balance).values()))
-    excesses = [] if recapped.excess is None else [rows.of_excess(recapped.excess)]
-    alerts = [rows.of_alert(alert) for alert in recapped.alerts]
-    for statement, records in ((INSERT_EXCESSES, excesses), (INSERT_ALERTS, alerts)):
-        if records:
-            await roundtrip(connection, (statement, (organization, rows.as_json(records))))
+    if recapped.excess is not None:
+        await roundtrip(connection, (INSERT_EXCESSES, (organization, rows.as_json([rows.of_excess(recapped.excess)]))))
+    if recapped.alerts:
+        await write_alerts(connection, organization, recapped.alerts)
