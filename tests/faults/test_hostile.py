@@ -30,8 +30,11 @@ DEADLINE_S = 20
 PARTS, WARM_PARTS, LAST_PARTS = 10, 2, 3
 GROWTH_BYTES_MAX = 6_000_000
 SHOWN = 5
-# When tokens were last used is written whether or not their calls come to anything.
-TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'token_uses' ORDER BY 1"
+# When tokens were last used, and channels last seen, is written whether or not calls come to anything.
+TABLES = """
+    SELECT tablename FROM pg_tables
+    WHERE schemaname = 'public' AND tablename NOT IN ('token_uses', 'alert_channels') ORDER BY 1
+"""
 # What the server still writes by itself about what was done before: links of the audit trail, and alerts on their way.
 UNDER_WAY = """
     SELECT (SELECT count(*) FROM audit_events) + (SELECT count(*) FROM denials) - (SELECT count(*) FROM audit_chain)
