@@ -25,49 +25,62 @@ _sym_db = _symbol_database.Default()
 
 from . import alert_pb2 as gatekeeper_dot_v1_dot_alert__pb2
 from . import budget_pb2 as gatekeeper_dot_v1_dot_budget__pb2
+from . import invoice_pb2 as gatekeeper_dot_v1_dot_invoice__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gatekeeper/v1/admin_service.proto\x12\rgatekeeper.v1\x1a\x19gatekeeper/v1/alert.proto\x1a\x1agatekeeper/v1/budget.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xdc\x03\n\x05Token\x12\x19\n\x08token_id\x18\x01 \x01(\tR\x07tokenId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12\'\n\x04role\x18\x04 \x01(\x0e\x32\x13.gatekeeper.v1.RoleR\x04role\x12*\n\x05scope\x18\x05 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x1a\n\x08identity\x18\x06 \x01(\tR\x08identity\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x18\n\x07\x63reator\x18\x08 \x01(\tR\x07\x63reator\x12;\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12;\n\x0brevoke_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\x12>\n\rlast_use_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastUseTime\"\x92\x02\n\x12\x43reateTokenRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\'\n\x04role\x18\x03 \x01(\x0e\x32\x13.gatekeeper.v1.RoleR\x04role\x12*\n\x05scope\x18\x04 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x1a\n\x08identity\x18\x05 \x01(\tR\x08identity\x12;\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x16\n\x06reason\x18\x07 \x01(\tR\x06reason\"Y\n\x13\x43reateTokenResponse\x12*\n\x05token\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.TokenR\x05token\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"s\n\x11ListTokensRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"j\n\x12ListTokensResponse\x12,\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.gatekeeper.v1.TokenR\x06tokens\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"f\n\x12RevokeTokenRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"A\n\x13RevokeTokenResponse\x12*\n\x05token\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.TokenR\x05token\"\x85\x02\n\nModelPrice\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12(\n\x05input\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyR\x05input\x12*\n\x06output\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyR\x06output\x12\x35\n\x0c\x63\x61\x63hed_input\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x0b\x63\x61\x63hedInput\x12>\n\x11\x63\x61\x63he_write_input\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyR\x0f\x63\x61\x63heWriteInput\x12\x14\n\x05since\x18\x06 \x01(\tR\x05since\"k\n\x0e\x41gentTypePrice\x12\x1d\n\nagent_type\x18\x01 \x01(\tR\tagentType\x12:\n\x0fper_1000_tokens\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyR\rper1000Tokens\"\xdf\x01\n\x0fSetPriceRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12<\n\x0bmodel_price\x18\x02 \x01(\x0b\x32\x19.gatekeeper.v1.ModelPriceH\x00R\nmodelPrice\x12I\n\x10\x61gent_type_price\x18\x03 \x01(\x0b\x32\x1d.gatekeeper.v1.AgentTypePriceH\x00R\x0e\x61gentTypePrice\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reasonB\x07\n\x05price\"7\n\x10SetPriceResponse\x12#\n\rprice_version\x18\x01 \x01(\tR\x0cpriceVersion\"7\n\x11TestAlertsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\"@\n\x12TestAlertsResponse\x12*\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.AlertR\x05\x61lert\"8\n\x12RetryAlertsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\"5\n\x13RetryAlertsResponse\x12\x1e\n\ndeliveries\x18\x01 \x01(\x03R\ndeliveries*`\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_AGENT\x10\x01\x12\x0f\n\x0bROLE_VIEWER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04\x32\x83\x04\n\x0c\x41\x64minService\x12T\n\x0b\x43reateToken\x12!.gatekeeper.v1.CreateTokenRequest\x1a\".gatekeeper.v1.CreateTokenResponse\x12Q\n\nListTokens\x12 .gatekeeper.v1.ListTokensRequest\x1a!.gatekeeper.v1.ListTokensResponse\x12T\n\x0bRevokeToken\x12!.gatekeeper.v1.RevokeTokenRequest\x1a\".gatekeeper.v1.RevokeTokenResponse\x12K\n\x08SetPrice\x12\x1e.gatekeeper.v1.SetPriceRequest\x1a\x1f.gatekeeper.v1.SetPriceResponse\x12Q\n\nTestAlerts\x12 .gatekeeper.v1.TestAlertsRequest\x1a!.gatekeeper.v1.TestAlertsResponse\x12T\n\x0bRetryAlerts\x12!.gatekeeper.v1.RetryAlertsRequest\x1a\".gatekeeper.v1.RetryAlertsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gatekeeper/v1/admin_service.proto\x12\rgatekeeper.v1\x1a\x19gatekeeper/v1/alert.proto\x1a\x1agatekeeper/v1/budget.proto\x1a\x1bgatekeeper/v1/invoice.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xdc\x03\n\x05Token\x12\x19\n\x08token_id\x18\x01 \x01(\tR\x07tokenId\x12\"\n\x0corganization\x18\x02 \x01(\tR\x0corganization\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12\'\n\x04role\x18\x04 \x01(\x0e\x32\x13.gatekeeper.v1.RoleR\x04role\x12*\n\x05scope\x18\x05 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x1a\n\x08identity\x18\x06 \x01(\tR\x08identity\x12;\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x18\n\x07\x63reator\x18\x08 \x01(\tR\x07\x63reator\x12;\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12;\n\x0brevoke_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\x12>\n\rlast_use_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastUseTime\"\x92\x02\n\x12\x43reateTokenRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\'\n\x04role\x18\x03 \x01(\x0e\x32\x13.gatekeeper.v1.RoleR\x04role\x12*\n\x05scope\x18\x04 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x1a\n\x08identity\x18\x05 \x01(\tR\x08identity\x12;\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x16\n\x06reason\x18\x07 \x01(\tR\x06reason\"Y\n\x13\x43reateTokenResponse\x12*\n\x05token\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.TokenR\x05token\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"s\n\x11ListTokensRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"j\n\x12ListTokensResponse\x12,\n\x06tokens\x18\x01 \x03(\x0b\x32\x14.gatekeeper.v1.TokenR\x06tokens\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"f\n\x12RevokeTokenRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"A\n\x13RevokeTokenResponse\x12*\n\x05token\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.TokenR\x05token\"\x85\x02\n\nModelPrice\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12(\n\x05input\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyR\x05input\x12*\n\x06output\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyR\x06output\x12\x35\n\x0c\x63\x61\x63hed_input\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyR\x0b\x63\x61\x63hedInput\x12>\n\x11\x63\x61\x63he_write_input\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyR\x0f\x63\x61\x63heWriteInput\x12\x14\n\x05since\x18\x06 \x01(\tR\x05since\"k\n\x0e\x41gentTypePrice\x12\x1d\n\nagent_type\x18\x01 \x01(\tR\tagentType\x12:\n\x0fper_1000_tokens\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyR\rper1000Tokens\"\xdf\x01\n\x0fSetPriceRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12<\n\x0bmodel_price\x18\x02 \x01(\x0b\x32\x19.gatekeeper.v1.ModelPriceH\x00R\nmodelPrice\x12I\n\x10\x61gent_type_price\x18\x03 \x01(\x0b\x32\x1d.gatekeeper.v1.AgentTypePriceH\x00R\x0e\x61gentTypePrice\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reasonB\x07\n\x05price\"7\n\x10SetPriceResponse\x12#\n\rprice_version\x18\x01 \x01(\tR\x0cpriceVersion\"7\n\x11TestAlertsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\"@\n\x12TestAlertsResponse\x12*\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x14.gatekeeper.v1.AlertR\x05\x61lert\"8\n\x12RetryAlertsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\"5\n\x13RetryAlertsResponse\x12\x1e\n\ndeliveries\x18\x01 \x01(\x03R\ndeliveries\">\n\x18GetBillingProfileRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\"T\n\x19GetBillingProfileResponse\x12\x37\n\x07profile\x18\x01 \x01(\x0b\x32\x1d.gatekeeper.v1.BillingProfileR\x07profile\"\x8f\x01\n\x18SetBillingProfileRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x37\n\x07profile\x18\x02 \x01(\x0b\x32\x1d.gatekeeper.v1.BillingProfileR\x07profile\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"T\n\x19SetBillingProfileResponse\x12\x37\n\x07profile\x18\x01 \x01(\x0b\x32\x1d.gatekeeper.v1.BillingProfileR\x07profile\"j\n\x14\x43reditInvoiceRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06number\x18\x02 \x01(\tR\x06number\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\"I\n\x15\x43reditInvoiceResponse\x12\x30\n\x07invoice\x18\x01 \x01(\x0b\x32\x16.gatekeeper.v1.InvoiceR\x07invoice*`\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_AGENT\x10\x01\x12\x0f\n\x0bROLE_VIEWER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04\x32\xaf\x06\n\x0c\x41\x64minService\x12T\n\x0b\x43reateToken\x12!.gatekeeper.v1.CreateTokenRequest\x1a\".gatekeeper.v1.CreateTokenResponse\x12Q\n\nListTokens\x12 .gatekeeper.v1.ListTokensRequest\x1a!.gatekeeper.v1.ListTokensResponse\x12T\n\x0bRevokeToken\x12!.gatekeeper.v1.RevokeTokenRequest\x1a\".gatekeeper.v1.RevokeTokenResponse\x12K\n\x08SetPrice\x12\x1e.gatekeeper.v1.SetPriceRequest\x1a\x1f.gatekeeper.v1.SetPriceResponse\x12Q\n\nTestAlerts\x12 .gatekeeper.v1.TestAlertsRequest\x1a!.gatekeeper.v1.TestAlertsResponse\x12T\n\x0bRetryAlerts\x12!.gatekeeper.v1.RetryAlertsRequest\x1a\".gatekeeper.v1.RetryAlertsResponse\x12\x66\n\x11GetBillingProfile\x12\'.gatekeeper.v1.GetBillingProfileRequest\x1a(.gatekeeper.v1.GetBillingProfileResponse\x12\x66\n\x11SetBillingProfile\x12\'.gatekeeper.v1.SetBillingProfileRequest\x1a(.gatekeeper.v1.SetBillingProfileResponse\x12Z\n\rCreditInvoice\x12#.gatekeeper.v1.CreditInvoiceRequest\x1a$.gatekeeper.v1.CreditInvoiceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gatekeeper_client.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=2300
-  _globals['_ROLE']._serialized_end=2396
-  _globals['_TOKEN']._serialized_start=166
-  _globals['_TOKEN']._serialized_end=642
-  _globals['_CREATETOKENREQUEST']._serialized_start=645
-  _globals['_CREATETOKENREQUEST']._serialized_end=919
-  _globals['_CREATETOKENRESPONSE']._serialized_start=921
-  _globals['_CREATETOKENRESPONSE']._serialized_end=1010
-  _globals['_LISTTOKENSREQUEST']._serialized_start=1012
-  _globals['_LISTTOKENSREQUEST']._serialized_end=1127
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=1129
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1235
-  _globals['_REVOKETOKENREQUEST']._serialized_start=1237
-  _globals['_REVOKETOKENREQUEST']._serialized_end=1339
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=1341
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=1406
-  _globals['_MODELPRICE']._serialized_start=1409
-  _globals['_MODELPRICE']._serialized_end=1670
-  _globals['_AGENTTYPEPRICE']._serialized_start=1672
-  _globals['_AGENTTYPEPRICE']._serialized_end=1779
-  _globals['_SETPRICEREQUEST']._serialized_start=1782
-  _globals['_SETPRICEREQUEST']._serialized_end=2005
-  _globals['_SETPRICERESPONSE']._serialized_start=2007
-  _globals['_SETPRICERESPONSE']._serialized_end=2062
-  _globals['_TESTALERTSREQUEST']._serialized_start=2064
-  _globals['_TESTALERTSREQUEST']._serialized_end=2119
-  _globals['_TESTALERTSRESPONSE']._serialized_start=2121
-  _globals['_TESTALERTSRESPONSE']._serialized_end=2185
-  _globals['_RETRYALERTSREQUEST']._serialized_start=2187
-  _globals['_RETRYALERTSREQUEST']._serialized_end=2243
-  _globals['_RETRYALERTSRESPONSE']._serialized_start=2245
-  _globals['_RETRYALERTSRESPONSE']._serialized_end=2298
-  _globals['_ADMINSERVICE']._serialized_start=2399
-  _globals['_ADMINSERVICE']._serialized_end=2914
+  _globals['_ROLE']._serialized_start=2894
+  _globals['_ROLE']._serialized_end=2990
+  _globals['_TOKEN']._serialized_start=195
+  _globals['_TOKEN']._serialized_end=671
+  _globals['_CREATETOKENREQUEST']._serialized_start=674
+  _globals['_CREATETOKENREQUEST']._serialized_end=948
+  _globals['_CREATETOKENRESPONSE']._serialized_start=950
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1039
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1041
+  _globals['_LISTTOKENSREQUEST']._serialized_end=1156
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=1158
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1264
+  _globals['_REVOKETOKENREQUEST']._serialized_start=1266
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1368
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1370
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1435
+  _globals['_MODELPRICE']._serialized_start=1438
+  _globals['_MODELPRICE']._serialized_end=1699
+  _globals['_AGENTTYPEPRICE']._serialized_start=1701
+  _globals['_AGENTTYPEPRICE']._serialized_end=1808
+  _globals['_SETPRICEREQUEST']._serialized_start=1811
+  _globals['_SETPRICEREQUEST']._serialized_end=2034
+  _globals['_SETPRICERESPONSE']._serialized_start=2036
+  _globals['_SETPRICERESPONSE']._serialized_end=2091
+  _globals['_TESTALERTSREQUEST']._serialized_start=2093
+  _globals['_TESTALERTSREQUEST']._serialized_end=2148
+  _globals['_TESTALERTSRESPONSE']._serialized_start=2150
+  _globals['_TESTALERTSRESPONSE']._serialized_end=2214
+  _globals['_RETRYALERTSREQUEST']._serialized_start=2216
+  _globals['_RETRYALERTSREQUEST']._serialized_end=2272
+  _globals['_RETRYALERTSRESPONSE']._serialized_start=2274
+  _globals['_RETRYALERTSRESPONSE']._serialized_end=2327
+  _globals['_GETBILLINGPROFILEREQUEST']._serialized_start=2329
+  _globals['_GETBILLINGPROFILEREQUEST']._serialized_end=2391
+  _globals['_GETBILLINGPROFILERESPONSE']._serialized_start=2393
+  _globals['_GETBILLINGPROFILERESPONSE']._serialized_end=2477
+  _globals['_SETBILLINGPROFILEREQUEST']._serialized_start=2480
+  _globals['_SETBILLINGPROFILEREQUEST']._serialized_end=2623
+  _globals['_SETBILLINGPROFILERESPONSE']._serialized_start=2625
+  _globals['_SETBILLINGPROFILERESPONSE']._serialized_end=2709
+  _globals['_CREDITINVOICEREQUEST']._serialized_start=2711
+  _globals['_CREDITINVOICEREQUEST']._serialized_end=2817
+  _globals['_CREDITINVOICERESPONSE']._serialized_start=2819
+  _globals['_CREDITINVOICERESPONSE']._serialized_end=2892
+  _globals['_ADMINSERVICE']._serialized_start=2993
+  _globals['_ADMINSERVICE']._serialized_end=3808
 # @@protoc_insertion_point(module_scope)

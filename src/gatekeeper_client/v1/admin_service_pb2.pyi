@@ -8,6 +8,7 @@ import builtins
 import collections.abc
 import gatekeeper_client.v1.alert_pb2
 import gatekeeper_client.v1.budget_pb2
+import gatekeeper_client.v1.invoice_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
@@ -389,3 +390,113 @@ class RetryAlertsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["deliveries", b"deliveries"]) -> None: ...
 
 Global___RetryAlertsResponse: typing_extensions.TypeAlias = RetryAlertsResponse
+
+@typing.final
+class GetBillingProfileRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization"]) -> None: ...
+
+Global___GetBillingProfileRequest: typing_extensions.TypeAlias = GetBillingProfileRequest
+
+@typing.final
+class GetBillingProfileResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROFILE_FIELD_NUMBER: builtins.int
+    @property
+    def profile(self) -> gatekeeper_client.v1.invoice_pb2.BillingProfile: ...
+    def __init__(
+        self,
+        *,
+        profile: gatekeeper_client.v1.invoice_pb2.BillingProfile | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["profile", b"profile"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["profile", b"profile"]) -> None: ...
+
+Global___GetBillingProfileResponse: typing_extensions.TypeAlias = GetBillingProfileResponse
+
+@typing.final
+class SetBillingProfileRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PROFILE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    reason: builtins.str
+    @property
+    def profile(self) -> gatekeeper_client.v1.invoice_pb2.BillingProfile: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        profile: gatekeeper_client.v1.invoice_pb2.BillingProfile | None = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["profile", b"profile"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization", "profile", b"profile", "reason", b"reason"]) -> None: ...
+
+Global___SetBillingProfileRequest: typing_extensions.TypeAlias = SetBillingProfileRequest
+
+@typing.final
+class SetBillingProfileResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROFILE_FIELD_NUMBER: builtins.int
+    @property
+    def profile(self) -> gatekeeper_client.v1.invoice_pb2.BillingProfile: ...
+    def __init__(
+        self,
+        *,
+        profile: gatekeeper_client.v1.invoice_pb2.BillingProfile | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["profile", b"profile"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["profile", b"profile"]) -> None: ...
+
+Global___SetBillingProfileResponse: typing_extensions.TypeAlias = SetBillingProfileResponse
+
+@typing.final
+class CreditInvoiceRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    number: builtins.str
+    reason: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        number: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["number", b"number", "organization", b"organization", "reason", b"reason"]) -> None: ...
+
+Global___CreditInvoiceRequest: typing_extensions.TypeAlias = CreditInvoiceRequest
+
+@typing.final
+class CreditInvoiceResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INVOICE_FIELD_NUMBER: builtins.int
+    @property
+    def invoice(self) -> gatekeeper_client.v1.invoice_pb2.Invoice: ...
+    def __init__(
+        self,
+        *,
+        invoice: gatekeeper_client.v1.invoice_pb2.Invoice | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["invoice", b"invoice"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["invoice", b"invoice"]) -> None: ...
+
+Global___CreditInvoiceResponse: typing_extensions.TypeAlias = CreditInvoiceResponse

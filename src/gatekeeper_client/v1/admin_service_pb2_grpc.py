@@ -65,6 +65,21 @@ class AdminServiceStub(object):
                 request_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsRequest.SerializeToString,
                 response_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsResponse.FromString,
                 _registered_method=True)
+        self.GetBillingProfile = channel.unary_unary(
+                '/gatekeeper.v1.AdminService/GetBillingProfile',
+                request_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.GetBillingProfileRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.GetBillingProfileResponse.FromString,
+                _registered_method=True)
+        self.SetBillingProfile = channel.unary_unary(
+                '/gatekeeper.v1.AdminService/SetBillingProfile',
+                request_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.SetBillingProfileRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.SetBillingProfileResponse.FromString,
+                _registered_method=True)
+        self.CreditInvoice = channel.unary_unary(
+                '/gatekeeper.v1.AdminService/CreditInvoice',
+                request_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.CreditInvoiceRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.CreditInvoiceResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -106,6 +121,24 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBillingProfile(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetBillingProfile(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreditInvoice(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +171,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RetryAlerts,
                     request_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsRequest.FromString,
                     response_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsResponse.SerializeToString,
+            ),
+            'GetBillingProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBillingProfile,
+                    request_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.GetBillingProfileRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.GetBillingProfileResponse.SerializeToString,
+            ),
+            'SetBillingProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBillingProfile,
+                    request_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.SetBillingProfileRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.SetBillingProfileResponse.SerializeToString,
+            ),
+            'CreditInvoice': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreditInvoice,
+                    request_deserializer=gatekeeper_dot_v1_dot_admin__service__pb2.CreditInvoiceRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_admin__service__pb2.CreditInvoiceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -302,6 +350,87 @@ class AdminService(object):
             '/gatekeeper.v1.AdminService/RetryAlerts',
             gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsRequest.SerializeToString,
             gatekeeper_dot_v1_dot_admin__service__pb2.RetryAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBillingProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.AdminService/GetBillingProfile',
+            gatekeeper_dot_v1_dot_admin__service__pb2.GetBillingProfileRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_admin__service__pb2.GetBillingProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBillingProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.AdminService/SetBillingProfile',
+            gatekeeper_dot_v1_dot_admin__service__pb2.SetBillingProfileRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_admin__service__pb2.SetBillingProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreditInvoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.AdminService/CreditInvoice',
+            gatekeeper_dot_v1_dot_admin__service__pb2.CreditInvoiceRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_admin__service__pb2.CreditInvoiceResponse.FromString,
             options,
             channel_credentials,
             insecure,

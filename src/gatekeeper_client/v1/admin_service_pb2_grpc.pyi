@@ -122,7 +122,55 @@ _AdminServiceRetryAlertsType = typing_extensions.TypeVar(
     ],
 )
 
-class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServiceListTokensType, _AdminServiceRevokeTokenType, _AdminServiceSetPriceType, _AdminServiceTestAlertsType, _AdminServiceRetryAlertsType]):
+_AdminServiceGetBillingProfileType = typing_extensions.TypeVar(
+    '_AdminServiceGetBillingProfileType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
+    ],
+)
+
+_AdminServiceSetBillingProfileType = typing_extensions.TypeVar(
+    '_AdminServiceSetBillingProfileType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
+    ],
+)
+
+_AdminServiceCreditInvoiceType = typing_extensions.TypeVar(
+    '_AdminServiceCreditInvoiceType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
+    ],
+)
+
+class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServiceListTokensType, _AdminServiceRevokeTokenType, _AdminServiceSetPriceType, _AdminServiceTestAlertsType, _AdminServiceRetryAlertsType, _AdminServiceGetBillingProfileType, _AdminServiceSetBillingProfileType, _AdminServiceCreditInvoiceType]):
     @typing.overload
     def __init__(self: AdminServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -148,6 +196,18 @@ class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServic
         grpc.UnaryUnaryMultiCallable[
             gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
             gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
+            gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
+            gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
+            gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -177,6 +237,18 @@ class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServic
             gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
             gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
+            gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
+            gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
+            gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     CreateToken: _AdminServiceCreateTokenType
@@ -190,6 +262,12 @@ class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServic
     TestAlerts: _AdminServiceTestAlertsType
 
     RetryAlerts: _AdminServiceRetryAlertsType
+
+    GetBillingProfile: _AdminServiceGetBillingProfileType
+
+    SetBillingProfile: _AdminServiceSetBillingProfileType
+
+    CreditInvoice: _AdminServiceCreditInvoiceType
 
 AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -215,6 +293,18 @@ AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
         gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
     ],
 ]
 
@@ -260,5 +350,26 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
         context: _ServicerContext,
     ) -> typing.Union[gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse, collections.abc.Awaitable[gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse]]: ...
+
+    @abc.abstractmethod
+    def GetBillingProfile(
+        self,
+        request: gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse, collections.abc.Awaitable[gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse]]: ...
+
+    @abc.abstractmethod
+    def SetBillingProfile(
+        self,
+        request: gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse, collections.abc.Awaitable[gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse]]: ...
+
+    @abc.abstractmethod
+    def CreditInvoice(
+        self,
+        request: gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse, collections.abc.Awaitable[gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse]]: ...
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

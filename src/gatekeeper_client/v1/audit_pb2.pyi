@@ -42,6 +42,9 @@ class _AuditActionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     AUDIT_ACTION_OVERRIDE_DECLINED: _AuditAction.ValueType  # 14
     AUDIT_ACTION_OVERRIDE_ENDED: _AuditAction.ValueType  # 15
     AUDIT_ACTION_OVERRIDE_USED: _AuditAction.ValueType  # 16
+    AUDIT_ACTION_INVOICE_ISSUED: _AuditAction.ValueType  # 17
+    AUDIT_ACTION_INVOICE_CREDITED: _AuditAction.ValueType  # 18
+    AUDIT_ACTION_BILLING_PROFILE_SET: _AuditAction.ValueType  # 19
 
 class AuditAction(_AuditAction, metaclass=_AuditActionEnumTypeWrapper): ...
 
@@ -62,6 +65,9 @@ AUDIT_ACTION_OVERRIDE_APPROVED: AuditAction.ValueType  # 13
 AUDIT_ACTION_OVERRIDE_DECLINED: AuditAction.ValueType  # 14
 AUDIT_ACTION_OVERRIDE_ENDED: AuditAction.ValueType  # 15
 AUDIT_ACTION_OVERRIDE_USED: AuditAction.ValueType  # 16
+AUDIT_ACTION_INVOICE_ISSUED: AuditAction.ValueType  # 17
+AUDIT_ACTION_INVOICE_CREDITED: AuditAction.ValueType  # 18
+AUDIT_ACTION_BILLING_PROFILE_SET: AuditAction.ValueType  # 19
 Global___AuditAction: typing_extensions.TypeAlias = AuditAction
 
 @typing.final

@@ -62,6 +62,12 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_RESERVATION_IN_USE: _ErrorReason.ValueType  # 36
     ERROR_REASON_TOO_MANY_OVERRIDES: _ErrorReason.ValueType  # 37
     ERROR_REASON_OVERRIDE_MISMATCH: _ErrorReason.ValueType  # 38
+    ERROR_REASON_PERIOD_NOT_OVER: _ErrorReason.ValueType  # 39
+    ERROR_REASON_INVOICE_NOT_FOUND: _ErrorReason.ValueType  # 40
+    ERROR_REASON_INVOICE_NOT_CREDITABLE: _ErrorReason.ValueType  # 41
+    ERROR_REASON_NOTHING_TO_INVOICE: _ErrorReason.ValueType  # 42
+    ERROR_REASON_BILLING_INCOMPLETE: _ErrorReason.ValueType  # 43
+    ERROR_REASON_FORMAT_UNAVAILABLE: _ErrorReason.ValueType  # 44
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper): ...
 
@@ -104,4 +110,10 @@ ERROR_REASON_OVERRIDE_NEEDS_ANOTHER: ErrorReason.ValueType  # 35
 ERROR_REASON_RESERVATION_IN_USE: ErrorReason.ValueType  # 36
 ERROR_REASON_TOO_MANY_OVERRIDES: ErrorReason.ValueType  # 37
 ERROR_REASON_OVERRIDE_MISMATCH: ErrorReason.ValueType  # 38
+ERROR_REASON_PERIOD_NOT_OVER: ErrorReason.ValueType  # 39
+ERROR_REASON_INVOICE_NOT_FOUND: ErrorReason.ValueType  # 40
+ERROR_REASON_INVOICE_NOT_CREDITABLE: ErrorReason.ValueType  # 41
+ERROR_REASON_NOTHING_TO_INVOICE: ErrorReason.ValueType  # 42
+ERROR_REASON_BILLING_INCOMPLETE: ErrorReason.ValueType  # 43
+ERROR_REASON_FORMAT_UNAVAILABLE: ErrorReason.ValueType  # 44
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason

@@ -7,6 +7,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import gatekeeper_client.v1.budget_pb2
+import gatekeeper_client.v1.invoice_pb2
 import gatekeeper_client.v1.override_pb2
 import gatekeeper_client.v1.reservation_pb2
 import google.protobuf.descriptor
@@ -540,3 +541,53 @@ class RequestOverrideResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["override", b"override"]) -> None: ...
 
 Global___RequestOverrideResponse: typing_extensions.TypeAlias = RequestOverrideResponse
+
+@typing.final
+class ExportInvoiceRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    FORMATS_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    DRAFT_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    number: builtins.str
+    draft: builtins.bool
+    @property
+    def formats(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[gatekeeper_client.v1.invoice_pb2.InvoiceFormat.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+        formats: collections.abc.Iterable[gatekeeper_client.v1.invoice_pb2.InvoiceFormat.ValueType] | None = ...,
+        number: builtins.str = ...,
+        draft: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["draft", b"draft", "formats", b"formats", "number", b"number", "organization", b"organization", "period", b"period"]) -> None: ...
+
+Global___ExportInvoiceRequest: typing_extensions.TypeAlias = ExportInvoiceRequest
+
+@typing.final
+class ExportInvoiceResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INVOICE_FIELD_NUMBER: builtins.int
+    CHUNK_FIELD_NUMBER: builtins.int
+    @property
+    def invoice(self) -> gatekeeper_client.v1.invoice_pb2.Invoice: ...
+    @property
+    def chunk(self) -> gatekeeper_client.v1.invoice_pb2.FileChunk: ...
+    def __init__(
+        self,
+        *,
+        invoice: gatekeeper_client.v1.invoice_pb2.Invoice | None = ...,
+        chunk: gatekeeper_client.v1.invoice_pb2.FileChunk | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["chunk", b"chunk", "content", b"content", "invoice", b"invoice"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "content", b"content", "invoice", b"invoice"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["content", b"content"]) -> typing.Literal["invoice", "chunk"] | None: ...
+
+Global___ExportInvoiceResponse: typing_extensions.TypeAlias = ExportInvoiceResponse

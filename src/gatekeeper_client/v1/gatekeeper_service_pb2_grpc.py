@@ -75,6 +75,11 @@ class GatekeeperServiceStub(object):
                 request_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideRequest.SerializeToString,
                 response_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideResponse.FromString,
                 _registered_method=True)
+        self.ExportInvoice = channel.unary_stream(
+                '/gatekeeper.v1.GatekeeperService/ExportInvoice',
+                request_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.ExportInvoiceRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.ExportInvoiceResponse.FromString,
+                _registered_method=True)
 
 
 class GatekeeperServiceServicer(object):
@@ -128,6 +133,12 @@ class GatekeeperServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportInvoice(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatekeeperServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -170,6 +181,11 @@ def add_GatekeeperServiceServicer_to_server(servicer, server):
                     servicer.RequestOverride,
                     request_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideRequest.FromString,
                     response_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideResponse.SerializeToString,
+            ),
+            'ExportInvoice': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportInvoice,
+                    request_deserializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.ExportInvoiceRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_gatekeeper__service__pb2.ExportInvoiceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -388,6 +404,33 @@ class GatekeeperService(object):
             '/gatekeeper.v1.GatekeeperService/RequestOverride',
             gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideRequest.SerializeToString,
             gatekeeper_dot_v1_dot_gatekeeper__service__pb2.RequestOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportInvoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gatekeeper.v1.GatekeeperService/ExportInvoice',
+            gatekeeper_dot_v1_dot_gatekeeper__service__pb2.ExportInvoiceRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_gatekeeper__service__pb2.ExportInvoiceResponse.FromString,
             options,
             channel_credentials,
             insecure,

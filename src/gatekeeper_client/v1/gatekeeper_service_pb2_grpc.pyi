@@ -154,7 +154,23 @@ _GatekeeperServiceRequestOverrideType = typing_extensions.TypeVar(
     ],
 )
 
-class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _GatekeeperServiceCommitType, _GatekeeperServiceReleaseType, _GatekeeperServiceExtendType, _GatekeeperServiceGetStatusType, _GatekeeperServiceSetCapType, _GatekeeperServiceSetOverrideType, _GatekeeperServiceRequestOverrideType]):
+_GatekeeperServiceExportInvoiceType = typing_extensions.TypeVar(
+    '_GatekeeperServiceExportInvoiceType',
+    grpc.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
+    ],
+)
+
+class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _GatekeeperServiceCommitType, _GatekeeperServiceReleaseType, _GatekeeperServiceExtendType, _GatekeeperServiceGetStatusType, _GatekeeperServiceSetCapType, _GatekeeperServiceSetOverrideType, _GatekeeperServiceRequestOverrideType, _GatekeeperServiceExportInvoiceType]):
     @typing.overload
     def __init__(self: GatekeeperServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -188,6 +204,10 @@ class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _Gatek
         grpc.UnaryUnaryMultiCallable[
             gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
             gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
+            gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -225,6 +245,10 @@ class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _Gatek
             gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
             gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
         ],
+        grpc.aio.UnaryStreamMultiCallable[
+            gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
+            gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Reserve: _GatekeeperServiceReserveType
@@ -242,6 +266,8 @@ class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _Gatek
     SetOverride: _GatekeeperServiceSetOverrideType
 
     RequestOverride: _GatekeeperServiceRequestOverrideType
+
+    ExportInvoice: _GatekeeperServiceExportInvoiceType
 
 GatekeeperServiceAsyncStub: typing_extensions.TypeAlias = GatekeeperServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -275,6 +301,10 @@ GatekeeperServiceAsyncStub: typing_extensions.TypeAlias = GatekeeperServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
     ],
 ]
 
@@ -334,5 +364,12 @@ class GatekeeperServiceServicer(metaclass=abc.ABCMeta):
         request: gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
         context: _ServicerContext,
     ) -> typing.Union[gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse, collections.abc.Awaitable[gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse]]: ...
+
+    @abc.abstractmethod
+    def ExportInvoice(
+        self,
+        request: gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse], collections.abc.AsyncIterator[gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse]]: ...
 
 def add_GatekeeperServiceServicer_to_server(servicer: GatekeeperServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

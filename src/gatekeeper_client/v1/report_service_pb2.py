@@ -26,46 +26,91 @@ _sym_db = _symbol_database.Default()
 from . import alert_pb2 as gatekeeper_dot_v1_dot_alert__pb2
 from . import audit_pb2 as gatekeeper_dot_v1_dot_audit__pb2
 from . import budget_pb2 as gatekeeper_dot_v1_dot_budget__pb2
+from . import invoice_pb2 as gatekeeper_dot_v1_dot_invoice__pb2
 from . import override_pb2 as gatekeeper_dot_v1_dot_override__pb2
 from . import reservation_pb2 as gatekeeper_dot_v1_dot_reservation__pb2
+from . import spend_pb2 as gatekeeper_dot_v1_dot_spend__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gatekeeper/v1/report_service.proto\x12\rgatekeeper.v1\x1a\x19gatekeeper/v1/alert.proto\x1a\x19gatekeeper/v1/audit.proto\x1a\x1agatekeeper/v1/budget.proto\x1a\x1cgatekeeper/v1/override.proto\x1a\x1fgatekeeper/v1/reservation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n\x12ListBudgetsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x37\n\nscope_kind\x18\x02 \x01(\x0e\x32\x18.gatekeeper.v1.ScopeKindR\tscopeKind\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"n\n\x13ListBudgetsResponse\x12/\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x15.gatekeeper.v1.BudgetR\x07\x62udgets\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x94\x02\n\x17ListReservationsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32\x1f.gatekeeper.v1.ReservationStateR\x05state\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x10\n\x03run\x18\x06 \x01(\tR\x03run\x12\x1b\n\tpage_size\x18\x07 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x08 \x01(\tR\tpageToken\"\x82\x01\n\x18ListReservationsResponse\x12>\n\x0creservations\x18\x01 \x03(\x0b\x32\x1a.gatekeeper.v1.ReservationR\x0creservations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xed\x02\n\x15ListExecutionsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x10\n\x03run\x18\x06 \x01(\tR\x03run\x12\x14\n\x05model\x18\x07 \x01(\tR\x05model\x12\x30\n\x07outcome\x18\x08 \x01(\x0e\x32\x16.gatekeeper.v1.OutcomeR\x07outcome\x12\x30\n\x04kind\x18\t \x01(\x0e\x32\x1c.gatekeeper.v1.ExecutionKindR\x04kind\x12\x1b\n\tpage_size\x18\n \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x0b \x01(\tR\tpageToken\"z\n\x16ListExecutionsResponse\x12\x38\n\nexecutions\x18\x01 \x03(\x0b\x32\x18.gatekeeper.v1.ExecutionR\nexecutions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb4\x02\n\x16ListAuditEventsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x32\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1a.gatekeeper.v1.AuditActionR\x06\x61\x63tion\x12\x14\n\x05\x61\x63tor\x18\x03 \x01(\tR\x05\x61\x63tor\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x1b\n\tpage_size\x18\x06 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x07 \x01(\tR\tpageToken\"\x7f\n\x17ListAuditEventsResponse\x12<\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x19.gatekeeper.v1.AuditEventR\x0b\x61uditEvents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xaa\x01\n\x14ListOverridesRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32\x1c.gatekeeper.v1.OverrideStateR\x05state\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"v\n\x15ListOverridesResponse\x12\x35\n\toverrides\x18\x01 \x03(\x0b\x32\x17.gatekeeper.v1.OverrideR\toverrides\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe6\x01\n\x11ListAlertsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x18.gatekeeper.v1.AlertKindR\x04kind\x12\x43\n\x0e\x64\x65livery_state\x18\x03 \x01(\x0e\x32\x1c.gatekeeper.v1.DeliveryStateR\rdeliveryState\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"j\n\x12ListAlertsResponse\x12,\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x14.gatekeeper.v1.AlertR\x06\x61lerts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"8\n\x12WatchStatusRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\"\xd8\x01\n\x13WatchStatusResponse\x12\x1a\n\x08snapshot\x18\x01 \x01(\x08R\x08snapshot\x12\x35\n\x07\x62udgets\x18\x02 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgets\x12\x35\n\toverrides\x18\x03 \x03(\x0b\x32\x17.gatekeeper.v1.OverrideR\toverrides\x12\x37\n\tread_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime2\x92\x05\n\rReportService\x12T\n\x0bListBudgets\x12!.gatekeeper.v1.ListBudgetsRequest\x1a\".gatekeeper.v1.ListBudgetsResponse\x12\x63\n\x10ListReservations\x12&.gatekeeper.v1.ListReservationsRequest\x1a\'.gatekeeper.v1.ListReservationsResponse\x12]\n\x0eListExecutions\x12$.gatekeeper.v1.ListExecutionsRequest\x1a%.gatekeeper.v1.ListExecutionsResponse\x12`\n\x0fListAuditEvents\x12%.gatekeeper.v1.ListAuditEventsRequest\x1a&.gatekeeper.v1.ListAuditEventsResponse\x12Z\n\rListOverrides\x12#.gatekeeper.v1.ListOverridesRequest\x1a$.gatekeeper.v1.ListOverridesResponse\x12Q\n\nListAlerts\x12 .gatekeeper.v1.ListAlertsRequest\x1a!.gatekeeper.v1.ListAlertsResponse\x12V\n\x0bWatchStatus\x12!.gatekeeper.v1.WatchStatusRequest\x1a\".gatekeeper.v1.WatchStatusResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gatekeeper/v1/report_service.proto\x12\rgatekeeper.v1\x1a\x19gatekeeper/v1/alert.proto\x1a\x19gatekeeper/v1/audit.proto\x1a\x1agatekeeper/v1/budget.proto\x1a\x1bgatekeeper/v1/invoice.proto\x1a\x1cgatekeeper/v1/override.proto\x1a\x1fgatekeeper/v1/reservation.proto\x1a\x19gatekeeper/v1/spend.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xad\x01\n\x12ListBudgetsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x37\n\nscope_kind\x18\x02 \x01(\x0e\x32\x18.gatekeeper.v1.ScopeKindR\tscopeKind\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"n\n\x13ListBudgetsResponse\x12/\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x15.gatekeeper.v1.BudgetR\x07\x62udgets\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x94\x02\n\x17ListReservationsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32\x1f.gatekeeper.v1.ReservationStateR\x05state\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x10\n\x03run\x18\x06 \x01(\tR\x03run\x12\x1b\n\tpage_size\x18\x07 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x08 \x01(\tR\tpageToken\"\x82\x01\n\x18ListReservationsResponse\x12>\n\x0creservations\x18\x01 \x03(\x0b\x32\x1a.gatekeeper.v1.ReservationR\x0creservations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xed\x02\n\x15ListExecutionsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12\x1e\n\ndepartment\x18\x03 \x01(\tR\ndepartment\x12\x1a\n\x08\x63\x61mpaign\x18\x04 \x01(\tR\x08\x63\x61mpaign\x12\x14\n\x05\x61gent\x18\x05 \x01(\tR\x05\x61gent\x12\x10\n\x03run\x18\x06 \x01(\tR\x03run\x12\x14\n\x05model\x18\x07 \x01(\tR\x05model\x12\x30\n\x07outcome\x18\x08 \x01(\x0e\x32\x16.gatekeeper.v1.OutcomeR\x07outcome\x12\x30\n\x04kind\x18\t \x01(\x0e\x32\x1c.gatekeeper.v1.ExecutionKindR\x04kind\x12\x1b\n\tpage_size\x18\n \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x0b \x01(\tR\tpageToken\"z\n\x16ListExecutionsResponse\x12\x38\n\nexecutions\x18\x01 \x03(\x0b\x32\x18.gatekeeper.v1.ExecutionR\nexecutions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb4\x02\n\x16ListAuditEventsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x32\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1a.gatekeeper.v1.AuditActionR\x06\x61\x63tion\x12\x14\n\x05\x61\x63tor\x18\x03 \x01(\tR\x05\x61\x63tor\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12\x1b\n\tpage_size\x18\x06 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x07 \x01(\tR\tpageToken\"\x7f\n\x17ListAuditEventsResponse\x12<\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x19.gatekeeper.v1.AuditEventR\x0b\x61uditEvents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xaa\x01\n\x14ListOverridesRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32\x1c.gatekeeper.v1.OverrideStateR\x05state\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\"v\n\x15ListOverridesResponse\x12\x35\n\toverrides\x18\x01 \x03(\x0b\x32\x17.gatekeeper.v1.OverrideR\toverrides\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe6\x01\n\x11ListAlertsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x18.gatekeeper.v1.AlertKindR\x04kind\x12\x43\n\x0e\x64\x65livery_state\x18\x03 \x01(\x0e\x32\x1c.gatekeeper.v1.DeliveryStateR\rdeliveryState\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"j\n\x12ListAlertsResponse\x12,\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x14.gatekeeper.v1.AlertR\x06\x61lerts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"8\n\x12WatchStatusRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\"\xd8\x01\n\x13WatchStatusResponse\x12\x1a\n\x08snapshot\x18\x01 \x01(\x08R\x08snapshot\x12\x35\n\x07\x62udgets\x18\x02 \x03(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x07\x62udgets\x12\x35\n\toverrides\x18\x03 \x03(\x0b\x32\x17.gatekeeper.v1.OverrideR\toverrides\x12\x37\n\tread_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\"\x85\x01\n\x16GetSpendSummaryRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12/\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\"\xae\x03\n\x17GetSpendSummaryResponse\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12*\n\x05spend\x18\x03 \x01(\x0b\x32\x14.gatekeeper.v1.SpendR\x05spend\x12\x33\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x1b.gatekeeper.v1.BudgetStatusR\x06\x62udget\x12+\n\x04\x64\x61ys\x18\x05 \x03(\x0b\x32\x17.gatekeeper.v1.DaySpendR\x04\x64\x61ys\x12:\n\x08previous\x18\x06 \x01(\x0b\x32\x1e.gatekeeper.v1.MonthComparisonR\x08previous\x12:\n\tforecasts\x18\x07 \x03(\x0b\x32\x1c.gatekeeper.v1.SpendForecastR\tforecasts\x12\x18\n\x07\x64\x65nials\x18\x08 \x01(\x03R\x07\x64\x65nials\x12\x37\n\tread_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\"\xc3\x01\n\x18ListCampaignSpendRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12/\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"\xb8\x01\n\x19ListCampaignSpendResponse\x12:\n\tcampaigns\x18\x01 \x03(\x0b\x32\x1c.gatekeeper.v1.CampaignSpendR\tcampaigns\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x37\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\"\xc5\x01\n\x1aListDepartmentSpendRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12/\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"\xc0\x01\n\x1bListDepartmentSpendResponse\x12@\n\x0b\x64\x65partments\x18\x01 \x03(\x0b\x32\x1e.gatekeeper.v1.DepartmentSpendR\x0b\x64\x65partments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x37\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\"\xc0\x01\n\x15ListAgentSpendRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12/\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"\xac\x01\n\x16ListAgentSpendResponse\x12\x31\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x19.gatekeeper.v1.AgentSpendR\x06\x61gents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x37\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\"\xc0\x01\n\x15ListModelSpendRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12/\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"\xac\x01\n\x16ListModelSpendResponse\x12\x31\n\x06models\x18\x01 \x03(\x0b\x32\x19.gatekeeper.v1.ModelSpendR\x06models\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x37\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\"\xf1\x01\n\x19GetAttributedSpendRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12\x37\n\nscope_kind\x18\x03 \x01(\x0e\x32\x18.gatekeeper.v1.ScopeKindR\tscopeKind\x12.\n\x05rules\x18\x04 \x03(\x0b\x32\x18.gatekeeper.v1.SplitRuleR\x05rules\x12/\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\"\xb7\x01\n\x1aGetAttributedSpendResponse\x12\x38\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.gatekeeper.v1.AttributedSpendR\x07\x65ntries\x12&\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x12.google.type.MoneyR\x04\x63ost\x12\x37\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\"}\n\x13GetStatementRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12*\n\x05scope\x18\x02 \x01(\x0b\x32\x14.gatekeeper.v1.ScopeR\x05scope\x12\x16\n\x06period\x18\x03 \x01(\tR\x06period\"N\n\x14GetStatementResponse\x12\x36\n\tstatement\x18\x01 \x01(\x0b\x32\x18.gatekeeper.v1.StatementR\tstatement\"U\n\x17GetMonthlyReportRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\"\x97\x01\n\x18GetMonthlyReportResponse\x12\x16\n\x06period\x18\x01 \x01(\tR\x06period\x12\x1a\n\x08markdown\x18\x02 \x01(\tR\x08markdown\x12G\n\x0frecommendations\x18\x03 \x03(\x0b\x32\x1d.gatekeeper.v1.RecommendationR\x0frecommendations\"\xbd\x01\n\x13ListInvoicesRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x16\n\x06period\x18\x02 \x01(\tR\x06period\x12.\n\x04kind\x18\x03 \x01(\x0e\x32\x1a.gatekeeper.v1.InvoiceKindR\x04kind\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"r\n\x14ListInvoicesResponse\x12\x32\n\x08invoices\x18\x01 \x03(\x0b\x32\x16.gatekeeper.v1.InvoiceR\x08invoices\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"z\n\x18ListOrganizationsRequest\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"\xb5\x01\n\x10OrganizationInfo\x12\"\n\x0corganization\x18\x01 \x01(\tR\x0corganization\x12#\n\rcurrency_code\x18\x02 \x01(\tR\x0c\x63urrencyCode\x12\x1b\n\ttime_zone\x18\x03 \x01(\tR\x08timeZone\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\x8a\x01\n\x19ListOrganizationsResponse\x12\x45\n\rorganizations\x18\x01 \x03(\x0b\x32\x1f.gatekeeper.v1.OrganizationInfoR\rorganizations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xf2\x0c\n\rReportService\x12T\n\x0bListBudgets\x12!.gatekeeper.v1.ListBudgetsRequest\x1a\".gatekeeper.v1.ListBudgetsResponse\x12\x63\n\x10ListReservations\x12&.gatekeeper.v1.ListReservationsRequest\x1a\'.gatekeeper.v1.ListReservationsResponse\x12]\n\x0eListExecutions\x12$.gatekeeper.v1.ListExecutionsRequest\x1a%.gatekeeper.v1.ListExecutionsResponse\x12`\n\x0fListAuditEvents\x12%.gatekeeper.v1.ListAuditEventsRequest\x1a&.gatekeeper.v1.ListAuditEventsResponse\x12Z\n\rListOverrides\x12#.gatekeeper.v1.ListOverridesRequest\x1a$.gatekeeper.v1.ListOverridesResponse\x12Q\n\nListAlerts\x12 .gatekeeper.v1.ListAlertsRequest\x1a!.gatekeeper.v1.ListAlertsResponse\x12V\n\x0bWatchStatus\x12!.gatekeeper.v1.WatchStatusRequest\x1a\".gatekeeper.v1.WatchStatusResponse0\x01\x12`\n\x0fGetSpendSummary\x12%.gatekeeper.v1.GetSpendSummaryRequest\x1a&.gatekeeper.v1.GetSpendSummaryResponse\x12\x66\n\x11ListCampaignSpend\x12\'.gatekeeper.v1.ListCampaignSpendRequest\x1a(.gatekeeper.v1.ListCampaignSpendResponse\x12l\n\x13ListDepartmentSpend\x12).gatekeeper.v1.ListDepartmentSpendRequest\x1a*.gatekeeper.v1.ListDepartmentSpendResponse\x12]\n\x0eListAgentSpend\x12$.gatekeeper.v1.ListAgentSpendRequest\x1a%.gatekeeper.v1.ListAgentSpendResponse\x12]\n\x0eListModelSpend\x12$.gatekeeper.v1.ListModelSpendRequest\x1a%.gatekeeper.v1.ListModelSpendResponse\x12i\n\x12GetAttributedSpend\x12(.gatekeeper.v1.GetAttributedSpendRequest\x1a).gatekeeper.v1.GetAttributedSpendResponse\x12W\n\x0cGetStatement\x12\".gatekeeper.v1.GetStatementRequest\x1a#.gatekeeper.v1.GetStatementResponse\x12\x63\n\x10GetMonthlyReport\x12&.gatekeeper.v1.GetMonthlyReportRequest\x1a\'.gatekeeper.v1.GetMonthlyReportResponse\x12W\n\x0cListInvoices\x12\".gatekeeper.v1.ListInvoicesRequest\x1a#.gatekeeper.v1.ListInvoicesResponse\x12\x66\n\x11ListOrganizations\x12\'.gatekeeper.v1.ListOrganizationsRequest\x1a(.gatekeeper.v1.ListOrganizationsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gatekeeper_client.v1.report_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTBUDGETSREQUEST']._serialized_start=232
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=405
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=407
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=517
-  _globals['_LISTRESERVATIONSREQUEST']._serialized_start=520
-  _globals['_LISTRESERVATIONSREQUEST']._serialized_end=796
-  _globals['_LISTRESERVATIONSRESPONSE']._serialized_start=799
-  _globals['_LISTRESERVATIONSRESPONSE']._serialized_end=929
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=932
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=1297
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=1299
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=1421
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1424
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1732
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1734
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1861
-  _globals['_LISTOVERRIDESREQUEST']._serialized_start=1864
-  _globals['_LISTOVERRIDESREQUEST']._serialized_end=2034
-  _globals['_LISTOVERRIDESRESPONSE']._serialized_start=2036
-  _globals['_LISTOVERRIDESRESPONSE']._serialized_end=2154
-  _globals['_LISTALERTSREQUEST']._serialized_start=2157
-  _globals['_LISTALERTSREQUEST']._serialized_end=2387
-  _globals['_LISTALERTSRESPONSE']._serialized_start=2389
-  _globals['_LISTALERTSRESPONSE']._serialized_end=2495
-  _globals['_WATCHSTATUSREQUEST']._serialized_start=2497
-  _globals['_WATCHSTATUSREQUEST']._serialized_end=2553
-  _globals['_WATCHSTATUSRESPONSE']._serialized_start=2556
-  _globals['_WATCHSTATUSRESPONSE']._serialized_end=2772
-  _globals['_REPORTSERVICE']._serialized_start=2775
-  _globals['_REPORTSERVICE']._serialized_end=3433
+  _globals['_LISTBUDGETSREQUEST']._serialized_start=313
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=486
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=488
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=598
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_start=601
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_end=877
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_start=880
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_end=1010
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=1013
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=1378
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=1380
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=1502
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1505
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1813
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1815
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1942
+  _globals['_LISTOVERRIDESREQUEST']._serialized_start=1945
+  _globals['_LISTOVERRIDESREQUEST']._serialized_end=2115
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_start=2117
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_end=2235
+  _globals['_LISTALERTSREQUEST']._serialized_start=2238
+  _globals['_LISTALERTSREQUEST']._serialized_end=2468
+  _globals['_LISTALERTSRESPONSE']._serialized_start=2470
+  _globals['_LISTALERTSRESPONSE']._serialized_end=2576
+  _globals['_WATCHSTATUSREQUEST']._serialized_start=2578
+  _globals['_WATCHSTATUSREQUEST']._serialized_end=2634
+  _globals['_WATCHSTATUSRESPONSE']._serialized_start=2637
+  _globals['_WATCHSTATUSRESPONSE']._serialized_end=2853
+  _globals['_GETSPENDSUMMARYREQUEST']._serialized_start=2856
+  _globals['_GETSPENDSUMMARYREQUEST']._serialized_end=2989
+  _globals['_GETSPENDSUMMARYRESPONSE']._serialized_start=2992
+  _globals['_GETSPENDSUMMARYRESPONSE']._serialized_end=3422
+  _globals['_LISTCAMPAIGNSPENDREQUEST']._serialized_start=3425
+  _globals['_LISTCAMPAIGNSPENDREQUEST']._serialized_end=3620
+  _globals['_LISTCAMPAIGNSPENDRESPONSE']._serialized_start=3623
+  _globals['_LISTCAMPAIGNSPENDRESPONSE']._serialized_end=3807
+  _globals['_LISTDEPARTMENTSPENDREQUEST']._serialized_start=3810
+  _globals['_LISTDEPARTMENTSPENDREQUEST']._serialized_end=4007
+  _globals['_LISTDEPARTMENTSPENDRESPONSE']._serialized_start=4010
+  _globals['_LISTDEPARTMENTSPENDRESPONSE']._serialized_end=4202
+  _globals['_LISTAGENTSPENDREQUEST']._serialized_start=4205
+  _globals['_LISTAGENTSPENDREQUEST']._serialized_end=4397
+  _globals['_LISTAGENTSPENDRESPONSE']._serialized_start=4400
+  _globals['_LISTAGENTSPENDRESPONSE']._serialized_end=4572
+  _globals['_LISTMODELSPENDREQUEST']._serialized_start=4575
+  _globals['_LISTMODELSPENDREQUEST']._serialized_end=4767
+  _globals['_LISTMODELSPENDRESPONSE']._serialized_start=4770
+  _globals['_LISTMODELSPENDRESPONSE']._serialized_end=4942
+  _globals['_GETATTRIBUTEDSPENDREQUEST']._serialized_start=4945
+  _globals['_GETATTRIBUTEDSPENDREQUEST']._serialized_end=5186
+  _globals['_GETATTRIBUTEDSPENDRESPONSE']._serialized_start=5189
+  _globals['_GETATTRIBUTEDSPENDRESPONSE']._serialized_end=5372
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=5374
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=5499
+  _globals['_GETSTATEMENTRESPONSE']._serialized_start=5501
+  _globals['_GETSTATEMENTRESPONSE']._serialized_end=5579
+  _globals['_GETMONTHLYREPORTREQUEST']._serialized_start=5581
+  _globals['_GETMONTHLYREPORTREQUEST']._serialized_end=5666
+  _globals['_GETMONTHLYREPORTRESPONSE']._serialized_start=5669
+  _globals['_GETMONTHLYREPORTRESPONSE']._serialized_end=5820
+  _globals['_LISTINVOICESREQUEST']._serialized_start=5823
+  _globals['_LISTINVOICESREQUEST']._serialized_end=6012
+  _globals['_LISTINVOICESRESPONSE']._serialized_start=6014
+  _globals['_LISTINVOICESRESPONSE']._serialized_end=6128
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_start=6130
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_end=6252
+  _globals['_ORGANIZATIONINFO']._serialized_start=6255
+  _globals['_ORGANIZATIONINFO']._serialized_end=6436
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_start=6439
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_end=6577
+  _globals['_REPORTSERVICE']._serialized_start=6580
+  _globals['_REPORTSERVICE']._serialized_end=8230
 # @@protoc_insertion_point(module_scope)

@@ -9,12 +9,15 @@ import collections.abc
 import gatekeeper_client.v1.alert_pb2
 import gatekeeper_client.v1.audit_pb2
 import gatekeeper_client.v1.budget_pb2
+import gatekeeper_client.v1.invoice_pb2
 import gatekeeper_client.v1.override_pb2
 import gatekeeper_client.v1.reservation_pb2
+import gatekeeper_client.v1.spend_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import google.type.money_pb2
 import sys
 import typing
 
@@ -373,3 +376,531 @@ class WatchStatusResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "overrides", b"overrides", "read_time", b"read_time", "snapshot", b"snapshot"]) -> None: ...
 
 Global___WatchStatusResponse: typing_extensions.TypeAlias = WatchStatusResponse
+
+@typing.final
+class GetSpendSummaryRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    @property
+    def as_of(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+        as_of: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "period", b"period"]) -> None: ...
+
+Global___GetSpendSummaryRequest: typing_extensions.TypeAlias = GetSpendSummaryRequest
+
+@typing.final
+class GetSpendSummaryResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    SPEND_FIELD_NUMBER: builtins.int
+    BUDGET_FIELD_NUMBER: builtins.int
+    DAYS_FIELD_NUMBER: builtins.int
+    PREVIOUS_FIELD_NUMBER: builtins.int
+    FORECASTS_FIELD_NUMBER: builtins.int
+    DENIALS_FIELD_NUMBER: builtins.int
+    READ_TIME_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    denials: builtins.int
+    @property
+    def spend(self) -> gatekeeper_client.v1.spend_pb2.Spend: ...
+    @property
+    def budget(self) -> gatekeeper_client.v1.budget_pb2.BudgetStatus: ...
+    @property
+    def days(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.spend_pb2.DaySpend]: ...
+    @property
+    def previous(self) -> gatekeeper_client.v1.spend_pb2.MonthComparison: ...
+    @property
+    def forecasts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.spend_pb2.SpendForecast]: ...
+    @property
+    def read_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+        spend: gatekeeper_client.v1.spend_pb2.Spend | None = ...,
+        budget: gatekeeper_client.v1.budget_pb2.BudgetStatus | None = ...,
+        days: collections.abc.Iterable[gatekeeper_client.v1.spend_pb2.DaySpend] | None = ...,
+        previous: gatekeeper_client.v1.spend_pb2.MonthComparison | None = ...,
+        forecasts: collections.abc.Iterable[gatekeeper_client.v1.spend_pb2.SpendForecast] | None = ...,
+        denials: builtins.int = ...,
+        read_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["budget", b"budget", "previous", b"previous", "read_time", b"read_time", "spend", b"spend"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["budget", b"budget", "days", b"days", "denials", b"denials", "forecasts", b"forecasts", "organization", b"organization", "period", b"period", "previous", b"previous", "read_time", b"read_time", "spend", b"spend"]) -> None: ...
+
+Global___GetSpendSummaryResponse: typing_extensions.TypeAlias = GetSpendSummaryResponse
+
+@typing.final
+class ListCampaignSpendRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    page_size: builtins.int
+    page_token: builtins.str
+    @property
+    def as_of(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+        as_of: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
+
+Global___ListCampaignSpendRequest: typing_extensions.TypeAlias = ListCampaignSpendRequest
+
+@typing.final
+class ListCampaignSpendResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CAMPAIGNS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    READ_TIME_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def campaigns(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.spend_pb2.CampaignSpend]: ...
+    @property
+    def read_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        campaigns: collections.abc.Iterable[gatekeeper_client.v1.spend_pb2.CampaignSpend] | None = ...,
+        next_page_token: builtins.str = ...,
+        read_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["campaigns", b"campaigns", "next_page_token", b"next_page_token", "read_time", b"read_time"]) -> None: ...
+
+Global___ListCampaignSpendResponse: typing_extensions.TypeAlias = ListCampaignSpendResponse
+
+@typing.final
+class ListDepartmentSpendRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    page_size: builtins.int
+    page_token: builtins.str
+    @property
+    def as_of(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+        as_of: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
+
+Global___ListDepartmentSpendRequest: typing_extensions.TypeAlias = ListDepartmentSpendRequest
+
+@typing.final
+class ListDepartmentSpendResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEPARTMENTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    READ_TIME_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def departments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.spend_pb2.DepartmentSpend]: ...
+    @property
+    def read_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        departments: collections.abc.Iterable[gatekeeper_client.v1.spend_pb2.DepartmentSpend] | None = ...,
+        next_page_token: builtins.str = ...,
+        read_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["departments", b"departments", "next_page_token", b"next_page_token", "read_time", b"read_time"]) -> None: ...
+
+Global___ListDepartmentSpendResponse: typing_extensions.TypeAlias = ListDepartmentSpendResponse
+
+@typing.final
+class ListAgentSpendRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    page_size: builtins.int
+    page_token: builtins.str
+    @property
+    def as_of(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+        as_of: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
+
+Global___ListAgentSpendRequest: typing_extensions.TypeAlias = ListAgentSpendRequest
+
+@typing.final
+class ListAgentSpendResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AGENTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    READ_TIME_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def agents(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.spend_pb2.AgentSpend]: ...
+    @property
+    def read_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        agents: collections.abc.Iterable[gatekeeper_client.v1.spend_pb2.AgentSpend] | None = ...,
+        next_page_token: builtins.str = ...,
+        read_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agents", b"agents", "next_page_token", b"next_page_token", "read_time", b"read_time"]) -> None: ...
+
+Global___ListAgentSpendResponse: typing_extensions.TypeAlias = ListAgentSpendResponse
+
+@typing.final
+class ListModelSpendRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    page_size: builtins.int
+    page_token: builtins.str
+    @property
+    def as_of(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+        as_of: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
+
+Global___ListModelSpendRequest: typing_extensions.TypeAlias = ListModelSpendRequest
+
+@typing.final
+class ListModelSpendResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    READ_TIME_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.spend_pb2.ModelSpend]: ...
+    @property
+    def read_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        models: collections.abc.Iterable[gatekeeper_client.v1.spend_pb2.ModelSpend] | None = ...,
+        next_page_token: builtins.str = ...,
+        read_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["models", b"models", "next_page_token", b"next_page_token", "read_time", b"read_time"]) -> None: ...
+
+Global___ListModelSpendResponse: typing_extensions.TypeAlias = ListModelSpendResponse
+
+@typing.final
+class GetAttributedSpendRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    SCOPE_KIND_FIELD_NUMBER: builtins.int
+    RULES_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    scope_kind: gatekeeper_client.v1.budget_pb2.ScopeKind.ValueType
+    @property
+    def rules(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.spend_pb2.SplitRule]: ...
+    @property
+    def as_of(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+        scope_kind: gatekeeper_client.v1.budget_pb2.ScopeKind.ValueType = ...,
+        rules: collections.abc.Iterable[gatekeeper_client.v1.spend_pb2.SplitRule] | None = ...,
+        as_of: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "period", b"period", "rules", b"rules", "scope_kind", b"scope_kind"]) -> None: ...
+
+Global___GetAttributedSpendRequest: typing_extensions.TypeAlias = GetAttributedSpendRequest
+
+@typing.final
+class GetAttributedSpendResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: builtins.int
+    COST_FIELD_NUMBER: builtins.int
+    READ_TIME_FIELD_NUMBER: builtins.int
+    @property
+    def entries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.spend_pb2.AttributedSpend]: ...
+    @property
+    def cost(self) -> google.type.money_pb2.Money: ...
+    @property
+    def read_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        entries: collections.abc.Iterable[gatekeeper_client.v1.spend_pb2.AttributedSpend] | None = ...,
+        cost: google.type.money_pb2.Money | None = ...,
+        read_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["cost", b"cost", "read_time", b"read_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cost", b"cost", "entries", b"entries", "read_time", b"read_time"]) -> None: ...
+
+Global___GetAttributedSpendResponse: typing_extensions.TypeAlias = GetAttributedSpendResponse
+
+@typing.final
+class GetStatementRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    @property
+    def scope(self) -> gatekeeper_client.v1.budget_pb2.Scope: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        scope: gatekeeper_client.v1.budget_pb2.Scope | None = ...,
+        period: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization", "period", b"period", "scope", b"scope"]) -> None: ...
+
+Global___GetStatementRequest: typing_extensions.TypeAlias = GetStatementRequest
+
+@typing.final
+class GetStatementResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: builtins.int
+    @property
+    def statement(self) -> gatekeeper_client.v1.spend_pb2.Statement: ...
+    def __init__(
+        self,
+        *,
+        statement: gatekeeper_client.v1.spend_pb2.Statement | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["statement", b"statement"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["statement", b"statement"]) -> None: ...
+
+Global___GetStatementResponse: typing_extensions.TypeAlias = GetStatementResponse
+
+@typing.final
+class GetMonthlyReportRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization", "period", b"period"]) -> None: ...
+
+Global___GetMonthlyReportRequest: typing_extensions.TypeAlias = GetMonthlyReportRequest
+
+@typing.final
+class GetMonthlyReportResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: builtins.int
+    MARKDOWN_FIELD_NUMBER: builtins.int
+    RECOMMENDATIONS_FIELD_NUMBER: builtins.int
+    period: builtins.str
+    markdown: builtins.str
+    @property
+    def recommendations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.spend_pb2.Recommendation]: ...
+    def __init__(
+        self,
+        *,
+        period: builtins.str = ...,
+        markdown: builtins.str = ...,
+        recommendations: collections.abc.Iterable[gatekeeper_client.v1.spend_pb2.Recommendation] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["markdown", b"markdown", "period", b"period", "recommendations", b"recommendations"]) -> None: ...
+
+Global___GetMonthlyReportResponse: typing_extensions.TypeAlias = GetMonthlyReportResponse
+
+@typing.final
+class ListInvoicesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    period: builtins.str
+    kind: gatekeeper_client.v1.invoice_pb2.InvoiceKind.ValueType
+    page_size: builtins.int
+    page_token: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        period: builtins.str = ...,
+        kind: gatekeeper_client.v1.invoice_pb2.InvoiceKind.ValueType = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["kind", b"kind", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
+
+Global___ListInvoicesRequest: typing_extensions.TypeAlias = ListInvoicesRequest
+
+@typing.final
+class ListInvoicesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INVOICES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def invoices(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.invoice_pb2.Invoice]: ...
+    def __init__(
+        self,
+        *,
+        invoices: collections.abc.Iterable[gatekeeper_client.v1.invoice_pb2.Invoice] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["invoices", b"invoices", "next_page_token", b"next_page_token"]) -> None: ...
+
+Global___ListInvoicesResponse: typing_extensions.TypeAlias = ListInvoicesResponse
+
+@typing.final
+class ListOrganizationsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    page_size: builtins.int
+    page_token: builtins.str
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+Global___ListOrganizationsRequest: typing_extensions.TypeAlias = ListOrganizationsRequest
+
+@typing.final
+class OrganizationInfo(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_FIELD_NUMBER: builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: builtins.int
+    TIME_ZONE_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    organization: builtins.str
+    currency_code: builtins.str
+    time_zone: builtins.str
+    @property
+    def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        organization: builtins.str = ...,
+        currency_code: builtins.str = ...,
+        time_zone: builtins.str = ...,
+        create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "currency_code", b"currency_code", "organization", b"organization", "time_zone", b"time_zone"]) -> None: ...
+
+Global___OrganizationInfo: typing_extensions.TypeAlias = OrganizationInfo
+
+@typing.final
+class ListOrganizationsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATIONS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def organizations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___OrganizationInfo]: ...
+    def __init__(
+        self,
+        *,
+        organizations: collections.abc.Iterable[Global___OrganizationInfo] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "organizations", b"organizations"]) -> None: ...
+
+Global___ListOrganizationsResponse: typing_extensions.TypeAlias = ListOrganizationsResponse

@@ -70,6 +70,56 @@ class ReportServiceStub(object):
                 request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusRequest.SerializeToString,
                 response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusResponse.FromString,
                 _registered_method=True)
+        self.GetSpendSummary = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/GetSpendSummary',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.GetSpendSummaryRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.GetSpendSummaryResponse.FromString,
+                _registered_method=True)
+        self.ListCampaignSpend = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/ListCampaignSpend',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListCampaignSpendRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListCampaignSpendResponse.FromString,
+                _registered_method=True)
+        self.ListDepartmentSpend = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/ListDepartmentSpend',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListDepartmentSpendRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListDepartmentSpendResponse.FromString,
+                _registered_method=True)
+        self.ListAgentSpend = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/ListAgentSpend',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAgentSpendRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAgentSpendResponse.FromString,
+                _registered_method=True)
+        self.ListModelSpend = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/ListModelSpend',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListModelSpendRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListModelSpendResponse.FromString,
+                _registered_method=True)
+        self.GetAttributedSpend = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/GetAttributedSpend',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.GetAttributedSpendRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.GetAttributedSpendResponse.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/GetStatement',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.GetStatementResponse.FromString,
+                _registered_method=True)
+        self.GetMonthlyReport = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/GetMonthlyReport',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.GetMonthlyReportRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.GetMonthlyReportResponse.FromString,
+                _registered_method=True)
+        self.ListInvoices = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/ListInvoices',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListInvoicesRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListInvoicesResponse.FromString,
+                _registered_method=True)
+        self.ListOrganizations = channel.unary_unary(
+                '/gatekeeper.v1.ReportService/ListOrganizations',
+                request_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListOrganizationsRequest.SerializeToString,
+                response_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListOrganizationsResponse.FromString,
+                _registered_method=True)
 
 
 class ReportServiceServicer(object):
@@ -117,6 +167,66 @@ class ReportServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSpendSummary(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCampaignSpend(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDepartmentSpend(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAgentSpend(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelSpend(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAttributedSpend(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMonthlyReport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInvoices(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrganizations(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReportServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -154,6 +264,56 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.WatchStatus,
                     request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusRequest.FromString,
                     response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusResponse.SerializeToString,
+            ),
+            'GetSpendSummary': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSpendSummary,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.GetSpendSummaryRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.GetSpendSummaryResponse.SerializeToString,
+            ),
+            'ListCampaignSpend': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCampaignSpend,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListCampaignSpendRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListCampaignSpendResponse.SerializeToString,
+            ),
+            'ListDepartmentSpend': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDepartmentSpend,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListDepartmentSpendRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListDepartmentSpendResponse.SerializeToString,
+            ),
+            'ListAgentSpend': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAgentSpend,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAgentSpendRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListAgentSpendResponse.SerializeToString,
+            ),
+            'ListModelSpend': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelSpend,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListModelSpendRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListModelSpendResponse.SerializeToString,
+            ),
+            'GetAttributedSpend': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAttributedSpend,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.GetAttributedSpendRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.GetAttributedSpendResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.GetStatementRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'GetMonthlyReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMonthlyReport,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.GetMonthlyReportRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.GetMonthlyReportResponse.SerializeToString,
+            ),
+            'ListInvoices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInvoices,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListInvoicesRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListInvoicesResponse.SerializeToString,
+            ),
+            'ListOrganizations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrganizations,
+                    request_deserializer=gatekeeper_dot_v1_dot_report__service__pb2.ListOrganizationsRequest.FromString,
+                    response_serializer=gatekeeper_dot_v1_dot_report__service__pb2.ListOrganizationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -345,6 +505,276 @@ class ReportService(object):
             '/gatekeeper.v1.ReportService/WatchStatus',
             gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusRequest.SerializeToString,
             gatekeeper_dot_v1_dot_report__service__pb2.WatchStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSpendSummary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/GetSpendSummary',
+            gatekeeper_dot_v1_dot_report__service__pb2.GetSpendSummaryRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.GetSpendSummaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCampaignSpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/ListCampaignSpend',
+            gatekeeper_dot_v1_dot_report__service__pb2.ListCampaignSpendRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.ListCampaignSpendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDepartmentSpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/ListDepartmentSpend',
+            gatekeeper_dot_v1_dot_report__service__pb2.ListDepartmentSpendRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.ListDepartmentSpendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAgentSpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/ListAgentSpend',
+            gatekeeper_dot_v1_dot_report__service__pb2.ListAgentSpendRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.ListAgentSpendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelSpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/ListModelSpend',
+            gatekeeper_dot_v1_dot_report__service__pb2.ListModelSpendRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.ListModelSpendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAttributedSpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/GetAttributedSpend',
+            gatekeeper_dot_v1_dot_report__service__pb2.GetAttributedSpendRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.GetAttributedSpendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/GetStatement',
+            gatekeeper_dot_v1_dot_report__service__pb2.GetStatementRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMonthlyReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/GetMonthlyReport',
+            gatekeeper_dot_v1_dot_report__service__pb2.GetMonthlyReportRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.GetMonthlyReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInvoices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/ListInvoices',
+            gatekeeper_dot_v1_dot_report__service__pb2.ListInvoicesRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.ListInvoicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrganizations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gatekeeper.v1.ReportService/ListOrganizations',
+            gatekeeper_dot_v1_dot_report__service__pb2.ListOrganizationsRequest.SerializeToString,
+            gatekeeper_dot_v1_dot_report__service__pb2.ListOrganizationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

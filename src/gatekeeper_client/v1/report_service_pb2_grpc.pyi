@@ -138,7 +138,167 @@ _ReportServiceWatchStatusType = typing_extensions.TypeVar(
     ],
 )
 
-class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportServiceListReservationsType, _ReportServiceListExecutionsType, _ReportServiceListAuditEventsType, _ReportServiceListOverridesType, _ReportServiceListAlertsType, _ReportServiceWatchStatusType]):
+_ReportServiceGetSpendSummaryType = typing_extensions.TypeVar(
+    '_ReportServiceGetSpendSummaryType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
+    ],
+)
+
+_ReportServiceListCampaignSpendType = typing_extensions.TypeVar(
+    '_ReportServiceListCampaignSpendType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
+    ],
+)
+
+_ReportServiceListDepartmentSpendType = typing_extensions.TypeVar(
+    '_ReportServiceListDepartmentSpendType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
+    ],
+)
+
+_ReportServiceListAgentSpendType = typing_extensions.TypeVar(
+    '_ReportServiceListAgentSpendType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
+    ],
+)
+
+_ReportServiceListModelSpendType = typing_extensions.TypeVar(
+    '_ReportServiceListModelSpendType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
+    ],
+)
+
+_ReportServiceGetAttributedSpendType = typing_extensions.TypeVar(
+    '_ReportServiceGetAttributedSpendType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
+    ],
+)
+
+_ReportServiceGetStatementType = typing_extensions.TypeVar(
+    '_ReportServiceGetStatementType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
+        gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
+        gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
+        gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
+    ],
+)
+
+_ReportServiceGetMonthlyReportType = typing_extensions.TypeVar(
+    '_ReportServiceGetMonthlyReportType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
+    ],
+)
+
+_ReportServiceListInvoicesType = typing_extensions.TypeVar(
+    '_ReportServiceListInvoicesType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
+    ],
+)
+
+_ReportServiceListOrganizationsType = typing_extensions.TypeVar(
+    '_ReportServiceListOrganizationsType',
+    grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
+    ],
+)
+
+class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportServiceListReservationsType, _ReportServiceListExecutionsType, _ReportServiceListAuditEventsType, _ReportServiceListOverridesType, _ReportServiceListAlertsType, _ReportServiceWatchStatusType, _ReportServiceGetSpendSummaryType, _ReportServiceListCampaignSpendType, _ReportServiceListDepartmentSpendType, _ReportServiceListAgentSpendType, _ReportServiceListModelSpendType, _ReportServiceGetAttributedSpendType, _ReportServiceGetStatementType, _ReportServiceGetMonthlyReportType, _ReportServiceListInvoicesType, _ReportServiceListOrganizationsType]):
     @typing.overload
     def __init__(self: ReportServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -168,6 +328,46 @@ class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportSer
         grpc.UnaryStreamMultiCallable[
             gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
             gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
+            gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
+            gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
+            gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
+            gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
+            gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -201,6 +401,46 @@ class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportSer
             gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
             gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
+            gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
+            gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
+            gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
+            gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
+            gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
+            gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     ListBudgets: _ReportServiceListBudgetsType
@@ -216,6 +456,26 @@ class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportSer
     ListAlerts: _ReportServiceListAlertsType
 
     WatchStatus: _ReportServiceWatchStatusType
+
+    GetSpendSummary: _ReportServiceGetSpendSummaryType
+
+    ListCampaignSpend: _ReportServiceListCampaignSpendType
+
+    ListDepartmentSpend: _ReportServiceListDepartmentSpendType
+
+    ListAgentSpend: _ReportServiceListAgentSpendType
+
+    ListModelSpend: _ReportServiceListModelSpendType
+
+    GetAttributedSpend: _ReportServiceGetAttributedSpendType
+
+    GetStatement: _ReportServiceGetStatementType
+
+    GetMonthlyReport: _ReportServiceGetMonthlyReportType
+
+    ListInvoices: _ReportServiceListInvoicesType
+
+    ListOrganizations: _ReportServiceListOrganizationsType
 
 ReportServiceAsyncStub: typing_extensions.TypeAlias = ReportServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -245,6 +505,46 @@ ReportServiceAsyncStub: typing_extensions.TypeAlias = ReportServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
         gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
         gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
+        gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
     ],
 ]
 
@@ -297,5 +597,75 @@ class ReportServiceServicer(metaclass=abc.ABCMeta):
         request: gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[gatekeeper_client.v1.report_service_pb2.WatchStatusResponse], collections.abc.AsyncIterator[gatekeeper_client.v1.report_service_pb2.WatchStatusResponse]]: ...
+
+    @abc.abstractmethod
+    def GetSpendSummary(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse]]: ...
+
+    @abc.abstractmethod
+    def ListCampaignSpend(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse]]: ...
+
+    @abc.abstractmethod
+    def ListDepartmentSpend(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse]]: ...
+
+    @abc.abstractmethod
+    def ListAgentSpend(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse]]: ...
+
+    @abc.abstractmethod
+    def ListModelSpend(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse]]: ...
+
+    @abc.abstractmethod
+    def GetAttributedSpend(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse]]: ...
+
+    @abc.abstractmethod
+    def GetStatement(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.GetStatementResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.GetStatementResponse]]: ...
+
+    @abc.abstractmethod
+    def GetMonthlyReport(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse]]: ...
+
+    @abc.abstractmethod
+    def ListInvoices(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse]]: ...
+
+    @abc.abstractmethod
+    def ListOrganizations(
+        self,
+        request: gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse, collections.abc.Awaitable[gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse]]: ...
 
 def add_ReportServiceServicer_to_server(servicer: ReportServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
