@@ -51,6 +51,20 @@ RIGHTS: Mapping[str, frozenset[Role]] = {
     "SetPrice": ADMINS,
     "TestAlerts": ADMINS,
     "RetryAlerts": ADMINS,
+    "GetSpendSummary": READERS,
+    "ListCampaignSpend": READERS,
+    "ListDepartmentSpend": READERS,
+    "ListAgentSpend": READERS,
+    "ListModelSpend": READERS,
+    "GetAttributedSpend": READERS,
+    "GetStatement": READERS,
+    "GetMonthlyReport": READERS,
+    "ListInvoices": READERS,
+    "ListOrganizations": READERS,
+    "ExportInvoice": ADMINS,
+    "GetBillingProfile": ADMINS,
+    "SetBillingProfile": ADMINS,
+    "CreditInvoice": ADMINS,
 }
 
 # What a token may be narrowed to.

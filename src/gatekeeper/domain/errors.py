@@ -10,7 +10,8 @@ each attribute ends up in the metadata of the answer::
     │   ├── ScopeNotFound
     │   ├── ReservationNotFound
     │   ├── OverrideNotFound
-    │   └── TokenNotFound
+    │   ├── TokenNotFound
+    │   └── InvoiceNotFound
     ├── Unauthenticated
     │   ├── TokenMissing
     │   ├── TokenInvalid
@@ -35,7 +36,12 @@ each attribute ends up in the metadata of the answer::
     │   ├── UnpricedModel
     │   ├── OverrideOver
     │   ├── OverrideNeedsAnother
-    │   └── ReservationInUse
+    │   ├── ReservationInUse
+    │   ├── PeriodNotOver
+    │   ├── InvoiceNotCreditable
+    │   ├── NothingToInvoice
+    │   ├── BillingIncomplete
+    │   └── FormatUnavailable
     ├── ReservationAmbiguous
     ├── EtagMismatch
     ├── QueueFull
@@ -87,6 +93,10 @@ class OverrideNotFound(NotFound):
 
 class TokenNotFound(NotFound):
     """There is no token {token!r} in force."""
+
+
+class InvoiceNotFound(NotFound):
+    """There is no invoice {number!r}. ListInvoices tells which there are."""
 
 
 class Unauthenticated(GatekeeperError):
@@ -187,6 +197,26 @@ class OverrideNeedsAnother(WrongState):
 
 class ReservationInUse(WrongState):
     """Reservation {reservation_id!r} was admitted already; an override for one call has to come before it."""
+
+
+class PeriodNotOver(WrongState):
+    """{period} has not begun: it is {current}. Name a month up to that one."""
+
+
+class InvoiceNotCreditable(WrongState):
+    """{number!r} cannot be taken back: {problem}."""
+
+
+class NothingToInvoice(WrongState):
+    """{organization!r} has no executions in {period}, and this server issues no invoice over nothing."""
+
+
+class BillingIncomplete(WrongState):
+    """An invoice in this format must name {missing}. Set what is the buyer's with `gatekeeper billing`, the seller's with GATEKEEPER_SELLER_…."""
+
+
+class FormatUnavailable(WrongState):
+    """This server cannot render {format}: install budget-gatekeeper[{extra}] there."""
 
 
 class ReservationAmbiguous(GatekeeperError):

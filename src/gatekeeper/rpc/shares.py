@@ -17,7 +17,19 @@ from gatekeeper.domain.access import Caller
 # What the gate takes in, by rules of its own.
 ON_RESERVATIONS = frozenset({"Reserve", "Commit", "Release", "Extend"})
 # What goes by the pool for changes; all else reads.
-CHANGES = frozenset({"SetCap", "SetOverride", "SetPrice", "CreateToken", "RevokeToken", "TestAlerts", "RetryAlerts"})
+CHANGES = frozenset(
+    {
+        "SetCap",
+        "SetOverride",
+        "SetPrice",
+        "CreateToken",
+        "RevokeToken",
+        "TestAlerts",
+        "RetryAlerts",
+        "SetBillingProfile",
+        "CreditInvoice",
+    }
+)
 # What goes by that pool too, and agents may call.
 REQUESTS = frozenset({"RequestOverride"})
 

@@ -60,6 +60,14 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
         grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_OVERRIDE_NEEDS_ANOTHER
     ),
     errors.ReservationInUse: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_RESERVATION_IN_USE),
+    errors.InvoiceNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_INVOICE_NOT_FOUND),
+    errors.PeriodNotOver: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_PERIOD_NOT_OVER),
+    errors.InvoiceNotCreditable: Status(
+        grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_INVOICE_NOT_CREDITABLE
+    ),
+    errors.NothingToInvoice: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_NOTHING_TO_INVOICE),
+    errors.BillingIncomplete: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_BILLING_INCOMPLETE),
+    errors.FormatUnavailable: Status(grpc.StatusCode.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_FORMAT_UNAVAILABLE),
     errors.ReservationAmbiguous: Status(
         grpc.StatusCode.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_RESERVATION_AMBIGUOUS
     ),

@@ -127,6 +127,50 @@ PRIVILEGES: Mapping[str, Privileges] = {
     # Its only row comes with the migration.
     "installation": READ,
     "verifications": WRITTEN_ONCE,
+    # Added to under a row lock of the mark; nothing is taken away.
+    "spend_rollups": Privileges(
+        update=(
+            "entries",
+            "input_tokens",
+            "cached_input_tokens",
+            "cache_write_input_tokens",
+            "output_tokens",
+            "conversions",
+            "quality_scores",
+            "impact_scores",
+            "latencies",
+            "cost",
+            "reserved_amount",
+            "overage_amount",
+            "override_amount",
+            "revenue",
+            "quality_sum",
+            "impact_sum",
+            "latency_sum",
+        )
+    ),
+    "spend_marks": Privileges(update=("recorded_before",)),
+    "billing_profiles": Privileges(
+        update=(
+            "legal_name",
+            "address",
+            "city",
+            "postal_code",
+            "country",
+            "vat_id",
+            "email",
+            "reference",
+            "tax_rate_percent",
+            "tax_category",
+            "tax_note",
+            "payment_days",
+            "revision",
+            "updated_at",
+        )
+    ),
+    "invoices": WRITTEN_ONCE,
+    "invoice_spans": WRITTEN_ONCE,
+    "invoice_files": WRITTEN_ONCE,
 }
 WANTED = frozenset((table, privilege) for table, granted in PRIVILEGES.items() for privilege in granted.named())
 

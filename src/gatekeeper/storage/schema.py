@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The revision that this version of the server reads and writes.
-REVISION = "0003"
+REVISION = "0004"
 
 # Whoever migrates holds this PostgreSQL advisory lock ("gatekeep" in ASCII), so that two never do at once.
 MIGRATION_LOCK = 0x6761_7465_6B65_6570

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     Identity,
@@ -591,4 +592,155 @@ verifications = Table(
     _text("example"),
     PrimaryKeyConstraint("organization", "verification_id"),
     comment="What the servers' own verification has found. An empty organization: the whole installation.",
+)
+
+spend_rollups = Table(
+    "spend_rollups",
+    metadata,
+    Column("organization", Text),
+    Column("month", Text),
+    Column("day", Text),
+    # The UTC date of `committed_at`: what was recorded before any instant is whole dates of it, and one to be counted.
+    Column("recorded_on", Date),
+    *(Column(name, Text) for name in ("department", "campaign", "agent", "agent_type", "model", "override_id")),
+    Column("kind", Text),
+    Column("outcome", Text),
+    Column("late", Boolean),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in (
+            "entries",
+            "input_tokens",
+            "cached_input_tokens",
+            "cache_write_input_tokens",
+            "output_tokens",
+            "conversions",
+            "quality_scores",
+            "impact_scores",
+            "latencies",
+        )
+    ),
+    *(_money(name) for name in ("cost", "reserved_amount", "overage_amount", "override_amount", "revenue")),
+    *(Column(name, Double, nullable=False) for name in ("quality_sum", "impact_sum")),
+    Column("latency_sum", Interval, nullable=False),
+    PrimaryKeyConstraint(
+        "organization",
+        "month",
+        "day",
+        "recorded_on",
+        "department",
+        "campaign",
+        "agent",
+        "agent_type",
+        "model",
+        "override_id",
+        "kind",
+        "outcome",
+        "late",
+    ),
+    CheckConstraint("entries > 0", name="entries_positive"),
+    CheckConstraint("kind IN ('COMMIT', 'EXPIRY_CHARGE', 'REVERSAL')", name="kind_known"),
+    comment="Executions recorded before the organization's mark, added up. Derived: `gatekeeper verify` compares.",
+)
+
+spend_marks = Table(
+    "spend_marks",
+    metadata,
+    Column("organization", Text, primary_key=True),
+    _instant("recorded_before"),
+    comment="Which executions the rollups of an organization hold: those with an earlier `committed_at`.",
+)
+
+billing_profiles = Table(
+    "billing_profiles",
+    metadata,
+    Column("organization", Text, primary_key=True),
+    *(
+        _text(name)
+        for name in ("legal_name", "address", "city", "postal_code", "country", "vat_id", "email", "reference")
+    ),
+    Column("tax_rate_percent", Numeric(6, 4), nullable=False, server_default=text("0")),
+    Column("tax_category", Text, nullable=False, server_default="NOT_SUBJECT"),
+    _text("tax_note"),
+    Column("payment_days", Integer, nullable=False, server_default=text("30")),
+    Column("revision", BigInteger, nullable=False, server_default=text("1")),
+    _instant("updated_at", server_default=func.now()),
+    CheckConstraint("tax_rate_percent >= 0 AND tax_rate_percent < 100", name="tax_rate_is_a_share"),
+    CheckConstraint(
+        "tax_category IN ('STANDARD', 'ZERO', 'EXEMPT', 'REVERSE_CHARGE', 'NOT_SUBJECT')", name="tax_category_known"
+    ),
+    CheckConstraint("tax_category = 'STANDARD' OR tax_rate_percent = 0", name="only_standard_has_a_rate"),
+    CheckConstraint("payment_days BETWEEN 0 AND 365", name="payment_days_in_a_year"),
+    comment="What an organization's invoices say of the buyer, of tax and of payment.",
+)
+
+invoices = Table(
+    "invoices",
+    metadata,
+    Column("organization", Text),
+    Column("number", Text),
+    Column("year", Integer, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    # How many invoices of this month were taken back before this one.
+    Column("correction", Integer, nullable=False, server_default=text("0")),
+    _text("credited_number"),
+    _instant("issued_at"),
+    Column("entries", BigInteger, nullable=False),
+    _money("ledger_amount"),
+    _money("net_amount"),
+    _money("tax_amount"),
+    Column("document", Text, nullable=False),
+    Column("content_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("organization", "number"),
+    CheckConstraint("kind IN ('INVOICE', 'CREDIT_NOTE')", name="kind_known"),
+    CheckConstraint("(kind = 'CREDIT_NOTE') = (credited_number <> '')", name="credit_notes_name_their_invoice"),
+    CheckConstraint("sequence > 0", name="sequence_positive"),
+    CheckConstraint("octet_length(content_hash) = 32", name="content_hash_is_one"),
+    comment="Invoices and credit notes as they were issued: written once, never changed.",
+)
+Index("invoices_sequence_idx", invoices.c.organization, invoices.c.year, invoices.c.sequence, unique=True)
+Index(
+    "invoices_period_idx",
+    invoices.c.organization,
+    invoices.c.period,
+    invoices.c.correction,
+    unique=True,
+    postgresql_where=text("kind = 'INVOICE'"),
+)
+Index(
+    "invoices_credited_idx",
+    invoices.c.organization,
+    invoices.c.credited_number,
+    unique=True,
+    postgresql_where=text("kind = 'CREDIT_NOTE'"),
+)
+Index("invoices_newest_idx", invoices.c.organization, invoices.c.issued_at, invoices.c.number)
+
+invoice_spans = Table(
+    "invoice_spans",
+    metadata,
+    Column("organization", Text),
+    Column("number", Text),
+    Column("period", Text),
+    _instant("recorded_from"),
+    _instant("recorded_before"),
+    PrimaryKeyConstraint("organization", "number", "period", "recorded_from"),
+    CheckConstraint("recorded_from < recorded_before", name="recorded_in_order"),
+    comment="Which executions are on an invoice: those of a month that were recorded between two instants.",
+)
+
+invoice_files = Table(
+    "invoice_files",
+    metadata,
+    Column("organization", Text),
+    Column("number", Text),
+    Column("format", Text),
+    Column("content", LargeBinary, nullable=False),
+    Column("content_hash", LargeBinary, nullable=False),
+    _instant("rendered_at", server_default=func.now()),
+    PrimaryKeyConstraint("organization", "number", "format"),
+    CheckConstraint("octet_length(content_hash) = 32", name="content_hash_is_one"),
+    comment="Files of issued invoices as they were first rendered: written once, never changed.",
 )
