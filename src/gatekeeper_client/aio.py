@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack, cast
 
 import grpc
 import grpc.aio
@@ -37,10 +37,13 @@ if TYPE_CHECKING:
 
     from gatekeeper_client import fields
     from gatekeeper_client.channel import Route
+    from gatekeeper_client.v1.admin_service_pb2_grpc import AdminServiceAsyncStub
     from gatekeeper_client.v1.alert_pb2 import Alert
     from gatekeeper_client.v1.audit_pb2 import AuditEvent
     from gatekeeper_client.v1.budget_pb2 import Budget
+    from gatekeeper_client.v1.gatekeeper_service_pb2_grpc import GatekeeperServiceAsyncStub
     from gatekeeper_client.v1.override_pb2 import Override
+    from gatekeeper_client.v1.report_service_pb2_grpc import ReportServiceAsyncStub
     from gatekeeper_client.v1.reservation_pb2 import Execution, Reservation
 
 Q = TypeVar("Q")
@@ -75,9 +78,10 @@ class AsyncClient:
             self._channel, self._metadata = _open(route), route.metadata
         else:
             self._channel, self._metadata = channel, bearer(token_of(token or ""))
-        self._gate = GatekeeperServiceStub(self._channel)
-        self._report = ReportServiceStub(self._channel)
-        self._admin = AdminServiceStub(self._channel)
+        # The stubs know a second class for asyncio's channels, but only as a type.
+        self._gate = cast("GatekeeperServiceAsyncStub", GatekeeperServiceStub(self._channel))
+        self._report = cast("ReportServiceAsyncStub", ReportServiceStub(self._channel))
+        self._admin = cast("AdminServiceAsyncStub", AdminServiceStub(self._channel))
         self._timeout_s = timeout_s
 
     def reserve(self, organization: str, **hold: Unpack[fields.Reserve]) -> Reserving:

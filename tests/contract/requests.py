@@ -14,7 +14,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
-from gatekeeper_client.v1 import alert_pb2, audit_pb2, budget_pb2, override_pb2, reservation_pb2
+from gatekeeper_client.v1 import (
+    alert_pb2,
+    audit_pb2,
+    budget_pb2,
+    invoice_pb2,
+    override_pb2,
+    reservation_pb2,
+    spend_pb2,
+)
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
 
@@ -23,6 +31,7 @@ from .wire import TIMEOUT_S, Wire, campaign, first_of
 
 ATTRIBUTION: dict[str, Any] = {"department": "d", "campaign": "c", "agent": "a", "run": "r"}
 TOMORROW_S = int(time.time()) + 86_400
+PAST = Timestamp(seconds=1_700_000_000)
 PLACE: dict[str, Any] = {"page_size": 7, "page_token": ""}
 METRICS = reservation_pb2.Metrics(
     quality_score=50, impact_score=50, conversions=1, revenue=to_money(1, "USD"), latency=Duration(seconds=1)
@@ -161,6 +170,60 @@ VALID: dict[str, Message] = {
         organization="o",
         agent_type_price=admin_pb.AgentTypePrice(agent_type="seo", per_1000_tokens=to_money(1, "USD")),
     ),
+    "GetSpendSummary": report_pb.GetSpendSummaryRequest(organization="o", period="2026-11", as_of=PAST),
+    "ListCampaignSpend": report_pb.ListCampaignSpendRequest(organization="o", period="2026-11", as_of=PAST, **PLACE),
+    "ListDepartmentSpend": report_pb.ListDepartmentSpendRequest(
+        organization="o", period="2026-11", as_of=PAST, **PLACE
+    ),
+    "ListAgentSpend": report_pb.ListAgentSpendRequest(organization="o", period="2026-11", as_of=PAST, **PLACE),
+    "ListModelSpend": report_pb.ListModelSpendRequest(organization="o", period="2026-11", as_of=PAST, **PLACE),
+    "GetAttributedSpend": report_pb.GetAttributedSpendRequest(
+        organization="o",
+        period="2026-11",
+        scope_kind=budget_pb2.SCOPE_KIND_CAMPAIGN,
+        rules=[
+            spend_pb2.SplitRule(
+                label="shared",
+                value="all",
+                model=spend_pb2.SPLIT_MODEL_WEIGHTED,
+                shares=[spend_pb2.SplitShare(id="c", weight=2)],
+            )
+        ],
+        as_of=PAST,
+    ),
+    "GetStatement": report_pb.GetStatementRequest(organization="o", scope=campaign("c"), period="2026-11"),
+    "GetMonthlyReport": report_pb.GetMonthlyReportRequest(organization="o", period="2026-11"),
+    "ListInvoices": report_pb.ListInvoicesRequest(
+        organization="o", period="2026-10", kind=invoice_pb2.INVOICE_KIND_INVOICE, **PLACE
+    ),
+    "ListOrganizations": report_pb.ListOrganizationsRequest(organization="o", **PLACE),
+    "ExportInvoice": pb.ExportInvoiceRequest(
+        organization="o", period="2026-11", formats=[invoice_pb2.INVOICE_FORMAT_JSON], draft=True
+    ),
+    "ExportInvoice number": pb.ExportInvoiceRequest(organization="o", number="2026-000001"),
+    "GetBillingProfile": admin_pb.GetBillingProfileRequest(organization="o"),
+    "SetBillingProfile": admin_pb.SetBillingProfileRequest(
+        organization="o",
+        profile=invoice_pb2.BillingProfile(
+            buyer=invoice_pb2.InvoiceParty(
+                legal_name="n",
+                address="s 1",
+                city="c",
+                postal_code="p",
+                country="DE",
+                vat_id="DE123456789",
+                email="a@b.example",
+            ),
+            reference="r",
+            tax_rate_percent="19",
+            tax_category=invoice_pb2.TAX_CATEGORY_STANDARD,
+            tax_note="",
+            payment_days=14,
+            etag="",
+        ),
+        reason="why",
+    ),
+    "CreditInvoice": admin_pb.CreditInvoiceRequest(organization="o", number="2026-000001", reason="why"),
     "TestAlerts": admin_pb.TestAlertsRequest(organization="o"),
     "RetryAlerts": admin_pb.RetryAlertsRequest(organization="o"),
 }

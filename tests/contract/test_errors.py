@@ -191,7 +191,8 @@ def test_a_server_that_stops_says_so() -> None:
         await server.start()
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                await GatekeeperServiceStub(channel).Reserve(pb.ReserveRequest(), timeout=TIMEOUT_S)
+                stub: Any = GatekeeperServiceStub(channel)
+                await stub.Reserve(pb.ReserveRequest(), timeout=TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             return refusal_of(error)
         finally:

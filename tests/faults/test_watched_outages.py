@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import grpc
 import psycopg
@@ -61,7 +62,8 @@ class Watcher:
     def __init__(self, line: Line) -> None:
         """Begin to watch."""
         self.seen: list[WatchStatusResponse] = []
-        self._call = ReportServiceStub(line.channel).WatchStatus(WatchStatusRequest(organization=ORGANIZATION))
+        stub: Any = ReportServiceStub(line.channel)
+        self._call = stub.WatchStatus(WatchStatusRequest(organization=ORGANIZATION))
         self._reading = asyncio.create_task(self._read())
 
     def spent(self, campaign: str) -> int:
@@ -77,7 +79,8 @@ class Watcher:
     async def status(self) -> grpc.StatusCode:
         """Wait until it ends; return how."""
         async with asyncio.timeout(HANGS_S):
-            return await self._call.code()
+            status: grpc.StatusCode = await self._call.code()
+        return status
 
     async def _read(self) -> None:
         async for message in self._call:

@@ -212,7 +212,7 @@ class NothingToInvoice(WrongState):
 
 
 class BillingIncomplete(WrongState):
-    """An invoice in this format must name {missing}. Set what is the buyer's with `gatekeeper billing`, the seller's with GATEKEEPER_SELLER_…."""
+    """An invoice in this format must name {missing}: the buyer's by `gatekeeper billing`, ours by the settings."""
 
 
 class FormatUnavailable(WrongState):

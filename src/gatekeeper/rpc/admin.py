@@ -115,6 +115,22 @@ class AdminServicer:
         """Try anew what was given up."""
         return pb.RetryAlertsResponse(deliveries=await alerts.retry(self._writes, request.organization))
 
+    async def GetBillingProfile(
+        self, request: pb.GetBillingProfileRequest, info: CallInfo
+    ) -> pb.GetBillingProfileResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def SetBillingProfile(
+        self, request: pb.SetBillingProfileRequest, info: CallInfo
+    ) -> pb.SetBillingProfileResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def CreditInvoice(self, request: pb.CreditInvoiceRequest, info: CallInfo) -> pb.CreditInvoiceResponse:
+        """TODO."""
+        raise NotImplementedError
+
 
 def _require_token(info: CallInfo) -> None:
     """Refuse to let somebody unknown decide who is known: what they leave behind outlives a server without tokens."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import TypeVar
 
@@ -170,6 +171,11 @@ class GatekeeperServicer:
     async def RequestOverride(self, request: pb.RequestOverrideRequest, info: CallInfo) -> pb.RequestOverrideResponse:
         """Ask the admins for an override."""
         return await request_override(self._grants, request, info.actor)
+
+    async def ExportInvoice(self, request: pb.ExportInvoiceRequest, info: CallInfo) -> AsyncGenerator[bytes | None]:
+        """TODO."""
+        raise NotImplementedError
+        yield None
 
 
 def _override_request(request: pb.ReserveRequest) -> str:

@@ -119,6 +119,56 @@ class ReportServicer:
         """List an organization's overrides, newest first."""
         return await list_overrides(self._grants, request)
 
+    async def GetSpendSummary(self, request: pb.GetSpendSummaryRequest, _info: CallInfo) -> pb.GetSpendSummaryResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def ListCampaignSpend(
+        self, request: pb.ListCampaignSpendRequest, _info: CallInfo
+    ) -> pb.ListCampaignSpendResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def ListDepartmentSpend(
+        self, request: pb.ListDepartmentSpendRequest, _info: CallInfo
+    ) -> pb.ListDepartmentSpendResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def ListAgentSpend(self, request: pb.ListAgentSpendRequest, _info: CallInfo) -> pb.ListAgentSpendResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def ListModelSpend(self, request: pb.ListModelSpendRequest, _info: CallInfo) -> pb.ListModelSpendResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def GetAttributedSpend(
+        self, request: pb.GetAttributedSpendRequest, _info: CallInfo
+    ) -> pb.GetAttributedSpendResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def GetStatement(self, request: pb.GetStatementRequest, _info: CallInfo) -> pb.GetStatementResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def GetMonthlyReport(
+        self, request: pb.GetMonthlyReportRequest, _info: CallInfo
+    ) -> pb.GetMonthlyReportResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def ListInvoices(self, request: pb.ListInvoicesRequest, _info: CallInfo) -> pb.ListInvoicesResponse:
+        """TODO."""
+        raise NotImplementedError
+
+    async def ListOrganizations(
+        self, request: pb.ListOrganizationsRequest, _info: CallInfo
+    ) -> pb.ListOrganizationsResponse:
+        """TODO."""
+        raise NotImplementedError
+
     def WatchStatus(self, request: pb.WatchStatusRequest, _info: CallInfo) -> AsyncGenerator[bytes | None]:
         """Tell how an organization's budgets stand, now and whenever that changes."""
         return self._watches.messages(request.organization)

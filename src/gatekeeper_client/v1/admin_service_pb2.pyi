@@ -44,7 +44,7 @@ ROLE_AGENT: Role.ValueType  # 1
 ROLE_VIEWER: Role.ValueType  # 2
 ROLE_ADMIN: Role.ValueType  # 3
 ROLE_OPERATOR: Role.ValueType  # 4
-Global___Role: typing_extensions.TypeAlias = Role
+global___Role = Role
 
 @typing.final
 class Token(google.protobuf.message.Message):
@@ -64,7 +64,7 @@ class Token(google.protobuf.message.Message):
     token_id: builtins.str
     organization: builtins.str
     name: builtins.str
-    role: Global___Role.ValueType
+    role: global___Role.ValueType
     identity: builtins.str
     creator: builtins.str
     @property
@@ -83,7 +83,7 @@ class Token(google.protobuf.message.Message):
         token_id: builtins.str = ...,
         organization: builtins.str = ...,
         name: builtins.str = ...,
-        role: Global___Role.ValueType = ...,
+        role: global___Role.ValueType = ...,
         scope: gatekeeper_client.v1.budget_pb2.Scope | None = ...,
         identity: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
@@ -95,7 +95,7 @@ class Token(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "revoke_time", b"revoke_time", "scope", b"scope"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "creator", b"creator", "expire_time", b"expire_time", "identity", b"identity", "last_use_time", b"last_use_time", "name", b"name", "organization", b"organization", "revoke_time", b"revoke_time", "role", b"role", "scope", b"scope", "token_id", b"token_id"]) -> None: ...
 
-Global___Token: typing_extensions.TypeAlias = Token
+global___Token = Token
 
 @typing.final
 class CreateTokenRequest(google.protobuf.message.Message):
@@ -110,7 +110,7 @@ class CreateTokenRequest(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     organization: builtins.str
     name: builtins.str
-    role: Global___Role.ValueType
+    role: global___Role.ValueType
     identity: builtins.str
     reason: builtins.str
     @property
@@ -122,7 +122,7 @@ class CreateTokenRequest(google.protobuf.message.Message):
         *,
         organization: builtins.str = ...,
         name: builtins.str = ...,
-        role: Global___Role.ValueType = ...,
+        role: global___Role.ValueType = ...,
         scope: gatekeeper_client.v1.budget_pb2.Scope | None = ...,
         identity: builtins.str = ...,
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
@@ -131,7 +131,7 @@ class CreateTokenRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["expire_time", b"expire_time", "scope", b"scope"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "identity", b"identity", "name", b"name", "organization", b"organization", "reason", b"reason", "role", b"role", "scope", b"scope"]) -> None: ...
 
-Global___CreateTokenRequest: typing_extensions.TypeAlias = CreateTokenRequest
+global___CreateTokenRequest = CreateTokenRequest
 
 @typing.final
 class CreateTokenResponse(google.protobuf.message.Message):
@@ -141,17 +141,17 @@ class CreateTokenResponse(google.protobuf.message.Message):
     SECRET_FIELD_NUMBER: builtins.int
     secret: builtins.str
     @property
-    def token(self) -> Global___Token: ...
+    def token(self) -> global___Token: ...
     def __init__(
         self,
         *,
-        token: Global___Token | None = ...,
+        token: global___Token | None = ...,
         secret: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["token", b"token"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["secret", b"secret", "token", b"token"]) -> None: ...
 
-Global___CreateTokenResponse: typing_extensions.TypeAlias = CreateTokenResponse
+global___CreateTokenResponse = CreateTokenResponse
 
 @typing.final
 class ListTokensRequest(google.protobuf.message.Message):
@@ -172,7 +172,7 @@ class ListTokensRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
-Global___ListTokensRequest: typing_extensions.TypeAlias = ListTokensRequest
+global___ListTokensRequest = ListTokensRequest
 
 @typing.final
 class ListTokensResponse(google.protobuf.message.Message):
@@ -182,16 +182,16 @@ class ListTokensResponse(google.protobuf.message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
-    def tokens(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Token]: ...
+    def tokens(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Token]: ...
     def __init__(
         self,
         *,
-        tokens: collections.abc.Iterable[Global___Token] | None = ...,
+        tokens: collections.abc.Iterable[global___Token] | None = ...,
         next_page_token: builtins.str = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "tokens", b"tokens"]) -> None: ...
 
-Global___ListTokensResponse: typing_extensions.TypeAlias = ListTokensResponse
+global___ListTokensResponse = ListTokensResponse
 
 @typing.final
 class RevokeTokenRequest(google.protobuf.message.Message):
@@ -212,7 +212,7 @@ class RevokeTokenRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "reason", b"reason", "token", b"token"]) -> None: ...
 
-Global___RevokeTokenRequest: typing_extensions.TypeAlias = RevokeTokenRequest
+global___RevokeTokenRequest = RevokeTokenRequest
 
 @typing.final
 class RevokeTokenResponse(google.protobuf.message.Message):
@@ -220,16 +220,16 @@ class RevokeTokenResponse(google.protobuf.message.Message):
 
     TOKEN_FIELD_NUMBER: builtins.int
     @property
-    def token(self) -> Global___Token: ...
+    def token(self) -> global___Token: ...
     def __init__(
         self,
         *,
-        token: Global___Token | None = ...,
+        token: global___Token | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["token", b"token"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["token", b"token"]) -> None: ...
 
-Global___RevokeTokenResponse: typing_extensions.TypeAlias = RevokeTokenResponse
+global___RevokeTokenResponse = RevokeTokenResponse
 
 @typing.final
 class ModelPrice(google.protobuf.message.Message):
@@ -264,7 +264,7 @@ class ModelPrice(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["cache_write_input", b"cache_write_input", "cached_input", b"cached_input", "input", b"input", "output", b"output"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["cache_write_input", b"cache_write_input", "cached_input", b"cached_input", "input", b"input", "model", b"model", "output", b"output", "since", b"since"]) -> None: ...
 
-Global___ModelPrice: typing_extensions.TypeAlias = ModelPrice
+global___ModelPrice = ModelPrice
 
 @typing.final
 class AgentTypePrice(google.protobuf.message.Message):
@@ -284,7 +284,7 @@ class AgentTypePrice(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["per_1000_tokens", b"per_1000_tokens"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["agent_type", b"agent_type", "per_1000_tokens", b"per_1000_tokens"]) -> None: ...
 
-Global___AgentTypePrice: typing_extensions.TypeAlias = AgentTypePrice
+global___AgentTypePrice = AgentTypePrice
 
 @typing.final
 class SetPriceRequest(google.protobuf.message.Message):
@@ -297,22 +297,22 @@ class SetPriceRequest(google.protobuf.message.Message):
     organization: builtins.str
     reason: builtins.str
     @property
-    def model_price(self) -> Global___ModelPrice: ...
+    def model_price(self) -> global___ModelPrice: ...
     @property
-    def agent_type_price(self) -> Global___AgentTypePrice: ...
+    def agent_type_price(self) -> global___AgentTypePrice: ...
     def __init__(
         self,
         *,
         organization: builtins.str = ...,
-        model_price: Global___ModelPrice | None = ...,
-        agent_type_price: Global___AgentTypePrice | None = ...,
+        model_price: global___ModelPrice | None = ...,
+        agent_type_price: global___AgentTypePrice | None = ...,
         reason: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["agent_type_price", b"agent_type_price", "model_price", b"model_price", "price", b"price"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["agent_type_price", b"agent_type_price", "model_price", b"model_price", "organization", b"organization", "price", b"price", "reason", b"reason"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["price", b"price"]) -> typing.Literal["model_price", "agent_type_price"] | None: ...
 
-Global___SetPriceRequest: typing_extensions.TypeAlias = SetPriceRequest
+global___SetPriceRequest = SetPriceRequest
 
 @typing.final
 class SetPriceResponse(google.protobuf.message.Message):
@@ -327,7 +327,7 @@ class SetPriceResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["price_version", b"price_version"]) -> None: ...
 
-Global___SetPriceResponse: typing_extensions.TypeAlias = SetPriceResponse
+global___SetPriceResponse = SetPriceResponse
 
 @typing.final
 class TestAlertsRequest(google.protobuf.message.Message):
@@ -342,7 +342,7 @@ class TestAlertsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization"]) -> None: ...
 
-Global___TestAlertsRequest: typing_extensions.TypeAlias = TestAlertsRequest
+global___TestAlertsRequest = TestAlertsRequest
 
 @typing.final
 class TestAlertsResponse(google.protobuf.message.Message):
@@ -359,7 +359,7 @@ class TestAlertsResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["alert", b"alert"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["alert", b"alert"]) -> None: ...
 
-Global___TestAlertsResponse: typing_extensions.TypeAlias = TestAlertsResponse
+global___TestAlertsResponse = TestAlertsResponse
 
 @typing.final
 class RetryAlertsRequest(google.protobuf.message.Message):
@@ -374,7 +374,7 @@ class RetryAlertsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization"]) -> None: ...
 
-Global___RetryAlertsRequest: typing_extensions.TypeAlias = RetryAlertsRequest
+global___RetryAlertsRequest = RetryAlertsRequest
 
 @typing.final
 class RetryAlertsResponse(google.protobuf.message.Message):
@@ -389,7 +389,7 @@ class RetryAlertsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["deliveries", b"deliveries"]) -> None: ...
 
-Global___RetryAlertsResponse: typing_extensions.TypeAlias = RetryAlertsResponse
+global___RetryAlertsResponse = RetryAlertsResponse
 
 @typing.final
 class GetBillingProfileRequest(google.protobuf.message.Message):
@@ -404,7 +404,7 @@ class GetBillingProfileRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization"]) -> None: ...
 
-Global___GetBillingProfileRequest: typing_extensions.TypeAlias = GetBillingProfileRequest
+global___GetBillingProfileRequest = GetBillingProfileRequest
 
 @typing.final
 class GetBillingProfileResponse(google.protobuf.message.Message):
@@ -421,7 +421,7 @@ class GetBillingProfileResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["profile", b"profile"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["profile", b"profile"]) -> None: ...
 
-Global___GetBillingProfileResponse: typing_extensions.TypeAlias = GetBillingProfileResponse
+global___GetBillingProfileResponse = GetBillingProfileResponse
 
 @typing.final
 class SetBillingProfileRequest(google.protobuf.message.Message):
@@ -444,7 +444,7 @@ class SetBillingProfileRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["profile", b"profile"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "profile", b"profile", "reason", b"reason"]) -> None: ...
 
-Global___SetBillingProfileRequest: typing_extensions.TypeAlias = SetBillingProfileRequest
+global___SetBillingProfileRequest = SetBillingProfileRequest
 
 @typing.final
 class SetBillingProfileResponse(google.protobuf.message.Message):
@@ -461,7 +461,7 @@ class SetBillingProfileResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["profile", b"profile"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["profile", b"profile"]) -> None: ...
 
-Global___SetBillingProfileResponse: typing_extensions.TypeAlias = SetBillingProfileResponse
+global___SetBillingProfileResponse = SetBillingProfileResponse
 
 @typing.final
 class CreditInvoiceRequest(google.protobuf.message.Message):
@@ -482,7 +482,7 @@ class CreditInvoiceRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["number", b"number", "organization", b"organization", "reason", b"reason"]) -> None: ...
 
-Global___CreditInvoiceRequest: typing_extensions.TypeAlias = CreditInvoiceRequest
+global___CreditInvoiceRequest = CreditInvoiceRequest
 
 @typing.final
 class CreditInvoiceResponse(google.protobuf.message.Message):
@@ -499,4 +499,4 @@ class CreditInvoiceResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["invoice", b"invoice"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["invoice", b"invoice"]) -> None: ...
 
-Global___CreditInvoiceResponse: typing_extensions.TypeAlias = CreditInvoiceResponse
+global___CreditInvoiceResponse = CreditInvoiceResponse

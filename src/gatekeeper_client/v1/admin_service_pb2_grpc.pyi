@@ -9,13 +9,7 @@ import collections.abc
 import gatekeeper_client.v1.admin_service_pb2
 import grpc
 import grpc.aio
-import sys
 import typing
-
-if sys.version_info >= (3, 13):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 _T = typing.TypeVar("_T")
 
@@ -24,289 +18,98 @@ class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Ite
 class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
-GRPC_GENERATED_VERSION: str
-GRPC_VERSION: str
-_AdminServiceCreateTokenType = typing_extensions.TypeVar(
-    '_AdminServiceCreateTokenType',
-    grpc.UnaryUnaryMultiCallable[
+class AdminServiceStub:
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    CreateToken: grpc.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.CreateTokenRequest,
         gatekeeper_client.v1.admin_service_pb2.CreateTokenResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+
+    ListTokens: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.ListTokensRequest,
+        gatekeeper_client.v1.admin_service_pb2.ListTokensResponse,
+    ]
+
+    RevokeToken: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.RevokeTokenRequest,
+        gatekeeper_client.v1.admin_service_pb2.RevokeTokenResponse,
+    ]
+
+    SetPrice: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
+        gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
+    ]
+
+    TestAlerts: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
+    ]
+
+    RetryAlerts: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
+        gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
+    ]
+
+    GetBillingProfile: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
+    ]
+
+    SetBillingProfile: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
+        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
+    ]
+
+    CreditInvoice: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
+        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
+    ]
+
+class AdminServiceAsyncStub:
+    CreateToken: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.CreateTokenRequest,
         gatekeeper_client.v1.admin_service_pb2.CreateTokenResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.CreateTokenRequest,
-        gatekeeper_client.v1.admin_service_pb2.CreateTokenResponse,
-    ],
-)
+    ]
 
-_AdminServiceListTokensType = typing_extensions.TypeVar(
-    '_AdminServiceListTokensType',
-    grpc.UnaryUnaryMultiCallable[
+    ListTokens: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.ListTokensRequest,
         gatekeeper_client.v1.admin_service_pb2.ListTokensResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.ListTokensRequest,
-        gatekeeper_client.v1.admin_service_pb2.ListTokensResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.ListTokensRequest,
-        gatekeeper_client.v1.admin_service_pb2.ListTokensResponse,
-    ],
-)
+    ]
 
-_AdminServiceRevokeTokenType = typing_extensions.TypeVar(
-    '_AdminServiceRevokeTokenType',
-    grpc.UnaryUnaryMultiCallable[
+    RevokeToken: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.RevokeTokenRequest,
         gatekeeper_client.v1.admin_service_pb2.RevokeTokenResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.RevokeTokenRequest,
-        gatekeeper_client.v1.admin_service_pb2.RevokeTokenResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.RevokeTokenRequest,
-        gatekeeper_client.v1.admin_service_pb2.RevokeTokenResponse,
-    ],
-)
+    ]
 
-_AdminServiceSetPriceType = typing_extensions.TypeVar(
-    '_AdminServiceSetPriceType',
-    grpc.UnaryUnaryMultiCallable[
+    SetPrice: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
         gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
-        gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
-        gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
-    ],
-)
+    ]
 
-_AdminServiceTestAlertsType = typing_extensions.TypeVar(
-    '_AdminServiceTestAlertsType',
-    grpc.UnaryUnaryMultiCallable[
+    TestAlerts: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
         gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
-        gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
-        gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
-    ],
-)
+    ]
 
-_AdminServiceRetryAlertsType = typing_extensions.TypeVar(
-    '_AdminServiceRetryAlertsType',
-    grpc.UnaryUnaryMultiCallable[
+    RetryAlerts: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
         gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
-        gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
-        gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
-    ],
-)
+    ]
 
-_AdminServiceGetBillingProfileType = typing_extensions.TypeVar(
-    '_AdminServiceGetBillingProfileType',
-    grpc.UnaryUnaryMultiCallable[
+    GetBillingProfile: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
         gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
-        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
-        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
-    ],
-)
+    ]
 
-_AdminServiceSetBillingProfileType = typing_extensions.TypeVar(
-    '_AdminServiceSetBillingProfileType',
-    grpc.UnaryUnaryMultiCallable[
+    SetBillingProfile: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
         gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
-        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
-        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
-    ],
-)
+    ]
 
-_AdminServiceCreditInvoiceType = typing_extensions.TypeVar(
-    '_AdminServiceCreditInvoiceType',
-    grpc.UnaryUnaryMultiCallable[
+    CreditInvoice: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
         gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
-        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
-        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
-    ],
-)
-
-class AdminServiceStub(typing.Generic[_AdminServiceCreateTokenType, _AdminServiceListTokensType, _AdminServiceRevokeTokenType, _AdminServiceSetPriceType, _AdminServiceTestAlertsType, _AdminServiceRetryAlertsType, _AdminServiceGetBillingProfileType, _AdminServiceSetBillingProfileType, _AdminServiceCreditInvoiceType]):
-    @typing.overload
-    def __init__(self: AdminServiceStub[
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.CreateTokenRequest,
-            gatekeeper_client.v1.admin_service_pb2.CreateTokenResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.ListTokensRequest,
-            gatekeeper_client.v1.admin_service_pb2.ListTokensResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.RevokeTokenRequest,
-            gatekeeper_client.v1.admin_service_pb2.RevokeTokenResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
-            gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
-            gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
-            gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
-            gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
-            gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
-            gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
-        ],
-    ], channel: grpc.Channel) -> None: ...
-
-    @typing.overload
-    def __init__(self: AdminServiceStub[
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.CreateTokenRequest,
-            gatekeeper_client.v1.admin_service_pb2.CreateTokenResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.ListTokensRequest,
-            gatekeeper_client.v1.admin_service_pb2.ListTokensResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.RevokeTokenRequest,
-            gatekeeper_client.v1.admin_service_pb2.RevokeTokenResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
-            gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
-            gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
-            gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
-            gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
-            gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
-            gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
-        ],
-    ], channel: grpc.aio.Channel) -> None: ...
-
-    CreateToken: _AdminServiceCreateTokenType
-
-    ListTokens: _AdminServiceListTokensType
-
-    RevokeToken: _AdminServiceRevokeTokenType
-
-    SetPrice: _AdminServiceSetPriceType
-
-    TestAlerts: _AdminServiceTestAlertsType
-
-    RetryAlerts: _AdminServiceRetryAlertsType
-
-    GetBillingProfile: _AdminServiceGetBillingProfileType
-
-    SetBillingProfile: _AdminServiceSetBillingProfileType
-
-    CreditInvoice: _AdminServiceCreditInvoiceType
-
-AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.CreateTokenRequest,
-        gatekeeper_client.v1.admin_service_pb2.CreateTokenResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.ListTokensRequest,
-        gatekeeper_client.v1.admin_service_pb2.ListTokensResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.RevokeTokenRequest,
-        gatekeeper_client.v1.admin_service_pb2.RevokeTokenResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.SetPriceRequest,
-        gatekeeper_client.v1.admin_service_pb2.SetPriceResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.TestAlertsRequest,
-        gatekeeper_client.v1.admin_service_pb2.TestAlertsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.RetryAlertsRequest,
-        gatekeeper_client.v1.admin_service_pb2.RetryAlertsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileRequest,
-        gatekeeper_client.v1.admin_service_pb2.GetBillingProfileResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileRequest,
-        gatekeeper_client.v1.admin_service_pb2.SetBillingProfileResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceRequest,
-        gatekeeper_client.v1.admin_service_pb2.CreditInvoiceResponse,
-    ],
-]
+    ]
 
 class AdminServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod

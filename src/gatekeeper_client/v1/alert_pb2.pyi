@@ -48,7 +48,7 @@ ALERT_KIND_RUNAWAY: AlertKind.ValueType  # 4
 ALERT_KIND_OVERRIDE_REQUESTED: AlertKind.ValueType  # 5
 ALERT_KIND_VERIFICATION_FAILED: AlertKind.ValueType  # 6
 ALERT_KIND_TEST: AlertKind.ValueType  # 7
-Global___AlertKind: typing_extensions.TypeAlias = AlertKind
+global___AlertKind = AlertKind
 
 class _AlertBasis:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -65,7 +65,7 @@ class AlertBasis(_AlertBasis, metaclass=_AlertBasisEnumTypeWrapper): ...
 ALERT_BASIS_UNSPECIFIED: AlertBasis.ValueType  # 0
 ALERT_BASIS_SPENT: AlertBasis.ValueType  # 1
 ALERT_BASIS_USED: AlertBasis.ValueType  # 2
-Global___AlertBasis: typing_extensions.TypeAlias = AlertBasis
+global___AlertBasis = AlertBasis
 
 class _DeliveryState:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -84,7 +84,7 @@ DELIVERY_STATE_UNSPECIFIED: DeliveryState.ValueType  # 0
 DELIVERY_STATE_PENDING: DeliveryState.ValueType  # 1
 DELIVERY_STATE_DELIVERED: DeliveryState.ValueType  # 2
 DELIVERY_STATE_DEAD: DeliveryState.ValueType  # 3
-Global___DeliveryState: typing_extensions.TypeAlias = DeliveryState
+global___DeliveryState = DeliveryState
 
 @typing.final
 class AlertDelivery(google.protobuf.message.Message):
@@ -97,7 +97,7 @@ class AlertDelivery(google.protobuf.message.Message):
     DELIVER_TIME_FIELD_NUMBER: builtins.int
     LAST_ERROR_FIELD_NUMBER: builtins.int
     channel: builtins.str
-    state: Global___DeliveryState.ValueType
+    state: global___DeliveryState.ValueType
     attempts: builtins.int
     last_error: builtins.str
     @property
@@ -108,7 +108,7 @@ class AlertDelivery(google.protobuf.message.Message):
         self,
         *,
         channel: builtins.str = ...,
-        state: Global___DeliveryState.ValueType = ...,
+        state: global___DeliveryState.ValueType = ...,
         attempts: builtins.int = ...,
         next_attempt_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         deliver_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
@@ -117,7 +117,7 @@ class AlertDelivery(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["deliver_time", b"deliver_time", "next_attempt_time", b"next_attempt_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "channel", b"channel", "deliver_time", b"deliver_time", "last_error", b"last_error", "next_attempt_time", b"next_attempt_time", "state", b"state"]) -> None: ...
 
-Global___AlertDelivery: typing_extensions.TypeAlias = AlertDelivery
+global___AlertDelivery = AlertDelivery
 
 @typing.final
 class Alert(google.protobuf.message.Message):
@@ -140,11 +140,11 @@ class Alert(google.protobuf.message.Message):
     DELIVERIES_FIELD_NUMBER: builtins.int
     alert_id: builtins.str
     organization: builtins.str
-    kind: Global___AlertKind.ValueType
+    kind: global___AlertKind.ValueType
     message: builtins.str
     window: gatekeeper_client.v1.budget_pb2.BudgetWindow.ValueType
     period: builtins.str
-    basis: Global___AlertBasis.ValueType
+    basis: global___AlertBasis.ValueType
     threshold: builtins.int
     subject: builtins.str
     @property
@@ -158,27 +158,27 @@ class Alert(google.protobuf.message.Message):
     @property
     def reserved(self) -> google.type.money_pb2.Money: ...
     @property
-    def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___AlertDelivery]: ...
+    def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AlertDelivery]: ...
     def __init__(
         self,
         *,
         alert_id: builtins.str = ...,
         organization: builtins.str = ...,
-        kind: Global___AlertKind.ValueType = ...,
+        kind: global___AlertKind.ValueType = ...,
         message: builtins.str = ...,
         event_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         scope: gatekeeper_client.v1.budget_pb2.Scope | None = ...,
         window: gatekeeper_client.v1.budget_pb2.BudgetWindow.ValueType = ...,
         period: builtins.str = ...,
-        basis: Global___AlertBasis.ValueType = ...,
+        basis: global___AlertBasis.ValueType = ...,
         threshold: builtins.int = ...,
         cap: google.type.money_pb2.Money | None = ...,
         spent: google.type.money_pb2.Money | None = ...,
         reserved: google.type.money_pb2.Money | None = ...,
         subject: builtins.str = ...,
-        deliveries: collections.abc.Iterable[Global___AlertDelivery] | None = ...,
+        deliveries: collections.abc.Iterable[global___AlertDelivery] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cap", b"cap", "event_time", b"event_time", "reserved", b"reserved", "scope", b"scope", "spent", b"spent"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["alert_id", b"alert_id", "basis", b"basis", "cap", b"cap", "deliveries", b"deliveries", "event_time", b"event_time", "kind", b"kind", "message", b"message", "organization", b"organization", "period", b"period", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "subject", b"subject", "threshold", b"threshold", "window", b"window"]) -> None: ...
 
-Global___Alert: typing_extensions.TypeAlias = Alert
+global___Alert = Alert

@@ -68,7 +68,7 @@ AUDIT_ACTION_OVERRIDE_USED: AuditAction.ValueType  # 16
 AUDIT_ACTION_INVOICE_ISSUED: AuditAction.ValueType  # 17
 AUDIT_ACTION_INVOICE_CREDITED: AuditAction.ValueType  # 18
 AUDIT_ACTION_BILLING_PROFILE_SET: AuditAction.ValueType  # 19
-Global___AuditAction: typing_extensions.TypeAlias = AuditAction
+global___AuditAction = AuditAction
 
 @typing.final
 class AuditEvent(google.protobuf.message.Message):
@@ -90,7 +90,7 @@ class AuditEvent(google.protobuf.message.Message):
     ACTOR_TOKEN_ID_FIELD_NUMBER: builtins.int
     event_id: builtins.str
     organization: builtins.str
-    action: Global___AuditAction.ValueType
+    action: global___AuditAction.ValueType
     actor: builtins.str
     actor_role: builtins.str
     peer: builtins.str
@@ -109,7 +109,7 @@ class AuditEvent(google.protobuf.message.Message):
         event_id: builtins.str = ...,
         organization: builtins.str = ...,
         event_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-        action: Global___AuditAction.ValueType = ...,
+        action: global___AuditAction.ValueType = ...,
         actor: builtins.str = ...,
         actor_role: builtins.str = ...,
         peer: builtins.str = ...,
@@ -124,4 +124,4 @@ class AuditEvent(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["event_time", b"event_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["action", b"action", "actor", b"actor", "actor_role", b"actor_role", "actor_token_id", b"actor_token_id", "after_json", b"after_json", "before_json", b"before_json", "event_id", b"event_id", "event_time", b"event_time", "link", b"link", "organization", b"organization", "peer", b"peer", "reason", b"reason", "sequence", b"sequence", "subject", b"subject"]) -> None: ...
 
-Global___AuditEvent: typing_extensions.TypeAlias = AuditEvent
+global___AuditEvent = AuditEvent

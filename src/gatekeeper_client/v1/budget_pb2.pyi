@@ -43,7 +43,7 @@ SCOPE_KIND_DEPARTMENT: ScopeKind.ValueType  # 2
 SCOPE_KIND_CAMPAIGN: ScopeKind.ValueType  # 3
 SCOPE_KIND_AGENT: ScopeKind.ValueType  # 4
 SCOPE_KIND_RUN: ScopeKind.ValueType  # 5
-Global___ScopeKind: typing_extensions.TypeAlias = ScopeKind
+global___ScopeKind = ScopeKind
 
 class _BudgetWindow:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -62,7 +62,7 @@ BUDGET_WINDOW_UNSPECIFIED: BudgetWindow.ValueType  # 0
 BUDGET_WINDOW_DAY: BudgetWindow.ValueType  # 1
 BUDGET_WINDOW_MONTH: BudgetWindow.ValueType  # 2
 BUDGET_WINDOW_TOTAL: BudgetWindow.ValueType  # 3
-Global___BudgetWindow: typing_extensions.TypeAlias = BudgetWindow
+global___BudgetWindow = BudgetWindow
 
 class _Enforcement:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -81,7 +81,7 @@ ENFORCEMENT_UNSPECIFIED: Enforcement.ValueType  # 0
 ENFORCEMENT_ENFORCE: Enforcement.ValueType  # 1
 ENFORCEMENT_WARN: Enforcement.ValueType  # 2
 ENFORCEMENT_SHADOW: Enforcement.ValueType  # 3
-Global___Enforcement: typing_extensions.TypeAlias = Enforcement
+global___Enforcement = Enforcement
 
 class _BudgetTier:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -102,7 +102,7 @@ BUDGET_TIER_OK: BudgetTier.ValueType  # 1
 BUDGET_TIER_WARNING: BudgetTier.ValueType  # 2
 BUDGET_TIER_CRITICAL: BudgetTier.ValueType  # 3
 BUDGET_TIER_EXCEEDED: BudgetTier.ValueType  # 4
-Global___BudgetTier: typing_extensions.TypeAlias = BudgetTier
+global___BudgetTier = BudgetTier
 
 class _Priority:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -121,7 +121,7 @@ PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
 PRIORITY_CRITICAL: Priority.ValueType  # 1
 PRIORITY_NORMAL: Priority.ValueType  # 2
 PRIORITY_BATCH: Priority.ValueType  # 3
-Global___Priority: typing_extensions.TypeAlias = Priority
+global___Priority = Priority
 
 @typing.final
 class PriorityFloor(google.protobuf.message.Message):
@@ -129,17 +129,17 @@ class PriorityFloor(google.protobuf.message.Message):
 
     PRIORITY_FIELD_NUMBER: builtins.int
     PERCENT_FIELD_NUMBER: builtins.int
-    priority: Global___Priority.ValueType
+    priority: global___Priority.ValueType
     percent: builtins.int
     def __init__(
         self,
         *,
-        priority: Global___Priority.ValueType = ...,
+        priority: global___Priority.ValueType = ...,
         percent: builtins.int = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["percent", b"percent", "priority", b"priority"]) -> None: ...
 
-Global___PriorityFloor: typing_extensions.TypeAlias = PriorityFloor
+global___PriorityFloor = PriorityFloor
 
 @typing.final
 class Scope(google.protobuf.message.Message):
@@ -147,17 +147,17 @@ class Scope(google.protobuf.message.Message):
 
     KIND_FIELD_NUMBER: builtins.int
     ID_FIELD_NUMBER: builtins.int
-    kind: Global___ScopeKind.ValueType
+    kind: global___ScopeKind.ValueType
     id: builtins.str
     def __init__(
         self,
         *,
-        kind: Global___ScopeKind.ValueType = ...,
+        kind: global___ScopeKind.ValueType = ...,
         id: builtins.str = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["id", b"id", "kind", b"kind"]) -> None: ...
 
-Global___Scope: typing_extensions.TypeAlias = Scope
+global___Scope = Scope
 
 @typing.final
 class Budget(google.protobuf.message.Message):
@@ -174,13 +174,13 @@ class Budget(google.protobuf.message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
     FLOORS_FIELD_NUMBER: builtins.int
-    window: Global___BudgetWindow.ValueType
-    enforcement: Global___Enforcement.ValueType
+    window: global___BudgetWindow.ValueType
+    enforcement: global___Enforcement.ValueType
     frozen: builtins.bool
     etag: builtins.str
     reason: builtins.str
     @property
-    def scope(self) -> Global___Scope: ...
+    def scope(self) -> global___Scope: ...
     @property
     def cap(self) -> google.type.money_pb2.Money: ...
     @property
@@ -188,28 +188,28 @@ class Budget(google.protobuf.message.Message):
     @property
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
-    def status(self) -> Global___BudgetStatus: ...
+    def status(self) -> global___BudgetStatus: ...
     @property
-    def floors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PriorityFloor]: ...
+    def floors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PriorityFloor]: ...
     def __init__(
         self,
         *,
-        scope: Global___Scope | None = ...,
-        window: Global___BudgetWindow.ValueType = ...,
+        scope: global___Scope | None = ...,
+        window: global___BudgetWindow.ValueType = ...,
         cap: google.type.money_pb2.Money | None = ...,
-        enforcement: Global___Enforcement.ValueType = ...,
+        enforcement: global___Enforcement.ValueType = ...,
         thresholds: collections.abc.Iterable[builtins.int] | None = ...,
         frozen: builtins.bool = ...,
         etag: builtins.str = ...,
         reason: builtins.str = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-        status: Global___BudgetStatus | None = ...,
-        floors: collections.abc.Iterable[Global___PriorityFloor] | None = ...,
+        status: global___BudgetStatus | None = ...,
+        floors: collections.abc.Iterable[global___PriorityFloor] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cap", b"cap", "scope", b"scope", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["cap", b"cap", "enforcement", b"enforcement", "etag", b"etag", "floors", b"floors", "frozen", b"frozen", "reason", b"reason", "scope", b"scope", "status", b"status", "thresholds", b"thresholds", "update_time", b"update_time", "window", b"window"]) -> None: ...
 
-Global___Budget: typing_extensions.TypeAlias = Budget
+global___Budget = Budget
 
 @typing.final
 class BudgetStatus(google.protobuf.message.Message):
@@ -229,15 +229,15 @@ class BudgetStatus(google.protobuf.message.Message):
     WOULD_DENY_COUNT_FIELD_NUMBER: builtins.int
     OVERRIDDEN_FIELD_NUMBER: builtins.int
     FLOORS_FIELD_NUMBER: builtins.int
-    window: Global___BudgetWindow.ValueType
+    window: global___BudgetWindow.ValueType
     period: builtins.str
     utilization_percent: builtins.float
-    tier: Global___BudgetTier.ValueType
-    enforcement: Global___Enforcement.ValueType
+    tier: global___BudgetTier.ValueType
+    enforcement: global___Enforcement.ValueType
     frozen: builtins.bool
     would_deny_count: builtins.int
     @property
-    def scope(self) -> Global___Scope: ...
+    def scope(self) -> global___Scope: ...
     @property
     def cap(self) -> google.type.money_pb2.Money: ...
     @property
@@ -249,26 +249,26 @@ class BudgetStatus(google.protobuf.message.Message):
     @property
     def overridden(self) -> google.type.money_pb2.Money: ...
     @property
-    def floors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PriorityFloor]: ...
+    def floors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PriorityFloor]: ...
     def __init__(
         self,
         *,
-        scope: Global___Scope | None = ...,
-        window: Global___BudgetWindow.ValueType = ...,
+        scope: global___Scope | None = ...,
+        window: global___BudgetWindow.ValueType = ...,
         period: builtins.str = ...,
         cap: google.type.money_pb2.Money | None = ...,
         spent: google.type.money_pb2.Money | None = ...,
         reserved: google.type.money_pb2.Money | None = ...,
         available: google.type.money_pb2.Money | None = ...,
         utilization_percent: builtins.float = ...,
-        tier: Global___BudgetTier.ValueType = ...,
-        enforcement: Global___Enforcement.ValueType = ...,
+        tier: global___BudgetTier.ValueType = ...,
+        enforcement: global___Enforcement.ValueType = ...,
         frozen: builtins.bool = ...,
         would_deny_count: builtins.int = ...,
         overridden: google.type.money_pb2.Money | None = ...,
-        floors: collections.abc.Iterable[Global___PriorityFloor] | None = ...,
+        floors: collections.abc.Iterable[global___PriorityFloor] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["available", b"available", "cap", b"cap", "overridden", b"overridden", "reserved", b"reserved", "scope", b"scope", "spent", b"spent"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["available", b"available", "cap", b"cap", "enforcement", b"enforcement", "floors", b"floors", "frozen", b"frozen", "overridden", b"overridden", "period", b"period", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "tier", b"tier", "utilization_percent", b"utilization_percent", "window", b"window", "would_deny_count", b"would_deny_count"]) -> None: ...
 
-Global___BudgetStatus: typing_extensions.TypeAlias = BudgetStatus
+global___BudgetStatus = BudgetStatus

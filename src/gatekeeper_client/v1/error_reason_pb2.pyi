@@ -116,4 +116,4 @@ ERROR_REASON_INVOICE_NOT_CREDITABLE: ErrorReason.ValueType  # 41
 ERROR_REASON_NOTHING_TO_INVOICE: ErrorReason.ValueType  # 42
 ERROR_REASON_BILLING_INCOMPLETE: ErrorReason.ValueType  # 43
 ERROR_REASON_FORMAT_UNAVAILABLE: ErrorReason.ValueType  # 44
-Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
+global___ErrorReason = ErrorReason

@@ -15,13 +15,7 @@ import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
 import google.type.money_pb2
-import sys
 import typing
-
-if sys.version_info >= (3, 10):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
@@ -105,7 +99,7 @@ class ReserveRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "amount", b"amount", "campaign", b"campaign", "department", b"department", "estimate", b"estimate", "labels", b"labels", "organization", b"organization", "override_id", b"override_id", "override_request", b"override_request", "priority", b"priority", "reservation_id", b"reservation_id", "run", b"run", "task", b"task", "tokens", b"tokens", "ttl", b"ttl", "validate_only", b"validate_only"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["estimate", b"estimate"]) -> typing.Literal["amount", "tokens"] | None: ...
 
-Global___ReserveRequest: typing_extensions.TypeAlias = ReserveRequest
+global___ReserveRequest = ReserveRequest
 
 @typing.final
 class ReserveResponse(google.protobuf.message.Message):
@@ -131,7 +125,7 @@ class ReserveResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "denial", b"denial", "outcome", b"outcome", "reservation", b"reservation"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["outcome", b"outcome"]) -> typing.Literal["reservation", "denial"] | None: ...
 
-Global___ReserveResponse: typing_extensions.TypeAlias = ReserveResponse
+global___ReserveResponse = ReserveResponse
 
 @typing.final
 class CommitRequest(google.protobuf.message.Message):
@@ -186,7 +180,7 @@ class CommitRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["amount", b"amount", "cost", b"cost", "labels", b"labels", "metrics", b"metrics", "organization", b"organization", "outcome", b"outcome", "reservation_id", b"reservation_id", "usage", b"usage"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["cost", b"cost"]) -> typing.Literal["amount", "usage"] | None: ...
 
-Global___CommitRequest: typing_extensions.TypeAlias = CommitRequest
+global___CommitRequest = CommitRequest
 
 @typing.final
 class CommitResponse(google.protobuf.message.Message):
@@ -218,7 +212,7 @@ class CommitResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["execution", b"execution", "overage_amount", b"overage_amount", "reservation", b"reservation"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "execution", b"execution", "late", b"late", "overage_amount", b"overage_amount", "reservation", b"reservation"]) -> None: ...
 
-Global___CommitResponse: typing_extensions.TypeAlias = CommitResponse
+global___CommitResponse = CommitResponse
 
 @typing.final
 class ReleaseRequest(google.protobuf.message.Message):
@@ -239,7 +233,7 @@ class ReleaseRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "reason", b"reason", "reservation_id", b"reservation_id"]) -> None: ...
 
-Global___ReleaseRequest: typing_extensions.TypeAlias = ReleaseRequest
+global___ReleaseRequest = ReleaseRequest
 
 @typing.final
 class ReleaseResponse(google.protobuf.message.Message):
@@ -260,7 +254,7 @@ class ReleaseResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["reservation", b"reservation"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "reservation", b"reservation"]) -> None: ...
 
-Global___ReleaseResponse: typing_extensions.TypeAlias = ReleaseResponse
+global___ReleaseResponse = ReleaseResponse
 
 @typing.final
 class ExtendRequest(google.protobuf.message.Message):
@@ -287,7 +281,7 @@ class ExtendRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["amount", b"amount", "ttl", b"ttl"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["amount", b"amount", "organization", b"organization", "reservation_id", b"reservation_id", "ttl", b"ttl"]) -> None: ...
 
-Global___ExtendRequest: typing_extensions.TypeAlias = ExtendRequest
+global___ExtendRequest = ExtendRequest
 
 @typing.final
 class ExtendResponse(google.protobuf.message.Message):
@@ -313,7 +307,7 @@ class ExtendResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "denial", b"denial", "outcome", b"outcome", "reservation", b"reservation"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["outcome", b"outcome"]) -> typing.Literal["reservation", "denial"] | None: ...
 
-Global___ExtendResponse: typing_extensions.TypeAlias = ExtendResponse
+global___ExtendResponse = ExtendResponse
 
 @typing.final
 class GetStatusRequest(google.protobuf.message.Message):
@@ -335,7 +329,7 @@ class GetStatusRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "period", b"period", "scopes", b"scopes"]) -> None: ...
 
-Global___GetStatusRequest: typing_extensions.TypeAlias = GetStatusRequest
+global___GetStatusRequest = GetStatusRequest
 
 @typing.final
 class GetStatusResponse(google.protobuf.message.Message):
@@ -358,7 +352,7 @@ class GetStatusResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "can_execute", b"can_execute", "overrides", b"overrides"]) -> None: ...
 
-Global___GetStatusResponse: typing_extensions.TypeAlias = GetStatusResponse
+global___GetStatusResponse = GetStatusResponse
 
 @typing.final
 class SetCapRequest(google.protobuf.message.Message):
@@ -406,7 +400,7 @@ class SetCapRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["_frozen", b"_frozen", "cap", b"cap", "enforcement", b"enforcement", "etag", b"etag", "floors", b"floors", "frozen", b"frozen", "organization", b"organization", "reason", b"reason", "scope", b"scope", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_frozen", b"_frozen"]) -> typing.Literal["frozen"] | None: ...
 
-Global___SetCapRequest: typing_extensions.TypeAlias = SetCapRequest
+global___SetCapRequest = SetCapRequest
 
 @typing.final
 class SetCapResponse(google.protobuf.message.Message):
@@ -423,7 +417,7 @@ class SetCapResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["budget", b"budget"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["budget", b"budget"]) -> None: ...
 
-Global___SetCapResponse: typing_extensions.TypeAlias = SetCapResponse
+global___SetCapResponse = SetCapResponse
 
 @typing.final
 class SetOverrideRequest(google.protobuf.message.Message):
@@ -467,7 +461,7 @@ class SetOverrideRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["enabled", b"enabled", "max_amount", b"max_amount", "organization", b"organization", "override_id", b"override_id", "reason", b"reason", "request_id", b"request_id", "reservation", b"reservation", "scope", b"scope", "target", b"target", "ttl", b"ttl"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["scope", "reservation", "override_id"] | None: ...
 
-Global___SetOverrideRequest: typing_extensions.TypeAlias = SetOverrideRequest
+global___SetOverrideRequest = SetOverrideRequest
 
 @typing.final
 class SetOverrideResponse(google.protobuf.message.Message):
@@ -488,7 +482,7 @@ class SetOverrideResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["override", b"override"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["ended", b"ended", "override", b"override"]) -> None: ...
 
-Global___SetOverrideResponse: typing_extensions.TypeAlias = SetOverrideResponse
+global___SetOverrideResponse = SetOverrideResponse
 
 @typing.final
 class RequestOverrideRequest(google.protobuf.message.Message):
@@ -523,7 +517,7 @@ class RequestOverrideRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["max_amount", b"max_amount", "organization", b"organization", "reason", b"reason", "reservation", b"reservation", "scope", b"scope", "target", b"target", "ttl", b"ttl"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["scope", "reservation"] | None: ...
 
-Global___RequestOverrideRequest: typing_extensions.TypeAlias = RequestOverrideRequest
+global___RequestOverrideRequest = RequestOverrideRequest
 
 @typing.final
 class RequestOverrideResponse(google.protobuf.message.Message):
@@ -540,7 +534,7 @@ class RequestOverrideResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["override", b"override"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["override", b"override"]) -> None: ...
 
-Global___RequestOverrideResponse: typing_extensions.TypeAlias = RequestOverrideResponse
+global___RequestOverrideResponse = RequestOverrideResponse
 
 @typing.final
 class ExportInvoiceRequest(google.protobuf.message.Message):
@@ -568,7 +562,7 @@ class ExportInvoiceRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["draft", b"draft", "formats", b"formats", "number", b"number", "organization", b"organization", "period", b"period"]) -> None: ...
 
-Global___ExportInvoiceRequest: typing_extensions.TypeAlias = ExportInvoiceRequest
+global___ExportInvoiceRequest = ExportInvoiceRequest
 
 @typing.final
 class ExportInvoiceResponse(google.protobuf.message.Message):
@@ -590,4 +584,4 @@ class ExportInvoiceResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "content", b"content", "invoice", b"invoice"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["content", b"content"]) -> typing.Literal["invoice", "chunk"] | None: ...
 
-Global___ExportInvoiceResponse: typing_extensions.TypeAlias = ExportInvoiceResponse
+global___ExportInvoiceResponse = ExportInvoiceResponse

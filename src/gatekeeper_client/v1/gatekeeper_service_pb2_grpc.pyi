@@ -9,13 +9,7 @@ import collections.abc
 import gatekeeper_client.v1.gatekeeper_service_pb2
 import grpc
 import grpc.aio
-import sys
 import typing
-
-if sys.version_info >= (3, 13):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 _T = typing.TypeVar("_T")
 
@@ -24,289 +18,98 @@ class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Ite
 class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
-GRPC_GENERATED_VERSION: str
-GRPC_VERSION: str
-_GatekeeperServiceReserveType = typing_extensions.TypeVar(
-    '_GatekeeperServiceReserveType',
-    grpc.UnaryUnaryMultiCallable[
+class GatekeeperServiceStub:
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    Reserve: grpc.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.ReserveRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.ReserveResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+
+    Commit: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.CommitRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.CommitResponse,
+    ]
+
+    Release: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseResponse,
+    ]
+
+    Extend: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExtendRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExtendResponse,
+    ]
+
+    GetStatus: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusResponse,
+    ]
+
+    SetCap: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
+    ]
+
+    SetOverride: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
+    ]
+
+    RequestOverride: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
+    ]
+
+    ExportInvoice: grpc.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
+        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
+    ]
+
+class GatekeeperServiceAsyncStub:
+    Reserve: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.ReserveRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.ReserveResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReserveRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReserveResponse,
-    ],
-)
+    ]
 
-_GatekeeperServiceCommitType = typing_extensions.TypeVar(
-    '_GatekeeperServiceCommitType',
-    grpc.UnaryUnaryMultiCallable[
+    Commit: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.CommitRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.CommitResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.CommitRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.CommitResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.CommitRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.CommitResponse,
-    ],
-)
+    ]
 
-_GatekeeperServiceReleaseType = typing_extensions.TypeVar(
-    '_GatekeeperServiceReleaseType',
-    grpc.UnaryUnaryMultiCallable[
+    Release: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseResponse,
-    ],
-)
+    ]
 
-_GatekeeperServiceExtendType = typing_extensions.TypeVar(
-    '_GatekeeperServiceExtendType',
-    grpc.UnaryUnaryMultiCallable[
+    Extend: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.ExtendRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.ExtendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExtendRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExtendResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExtendRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExtendResponse,
-    ],
-)
+    ]
 
-_GatekeeperServiceGetStatusType = typing_extensions.TypeVar(
-    '_GatekeeperServiceGetStatusType',
-    grpc.UnaryUnaryMultiCallable[
+    GetStatus: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusResponse,
-    ],
-)
+    ]
 
-_GatekeeperServiceSetCapType = typing_extensions.TypeVar(
-    '_GatekeeperServiceSetCapType',
-    grpc.UnaryUnaryMultiCallable[
+    SetCap: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
-    ],
-)
+    ]
 
-_GatekeeperServiceSetOverrideType = typing_extensions.TypeVar(
-    '_GatekeeperServiceSetOverrideType',
-    grpc.UnaryUnaryMultiCallable[
+    SetOverride: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
-    ],
-)
+    ]
 
-_GatekeeperServiceRequestOverrideType = typing_extensions.TypeVar(
-    '_GatekeeperServiceRequestOverrideType',
-    grpc.UnaryUnaryMultiCallable[
+    RequestOverride: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
-    ],
-)
+    ]
 
-_GatekeeperServiceExportInvoiceType = typing_extensions.TypeVar(
-    '_GatekeeperServiceExportInvoiceType',
-    grpc.UnaryStreamMultiCallable[
+    ExportInvoice: grpc.aio.UnaryStreamMultiCallable[
         gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
         gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
-    ],
-    default=grpc.UnaryStreamMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
-    ],
-)
-
-class GatekeeperServiceStub(typing.Generic[_GatekeeperServiceReserveType, _GatekeeperServiceCommitType, _GatekeeperServiceReleaseType, _GatekeeperServiceExtendType, _GatekeeperServiceGetStatusType, _GatekeeperServiceSetCapType, _GatekeeperServiceSetOverrideType, _GatekeeperServiceRequestOverrideType, _GatekeeperServiceExportInvoiceType]):
-    @typing.overload
-    def __init__(self: GatekeeperServiceStub[
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.ReserveRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.ReserveResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.CommitRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.CommitResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.ExtendRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.ExtendResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
-        ],
-        grpc.UnaryStreamMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
-        ],
-    ], channel: grpc.Channel) -> None: ...
-
-    @typing.overload
-    def __init__(self: GatekeeperServiceStub[
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.ReserveRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.ReserveResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.CommitRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.CommitResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.ExtendRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.ExtendResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
-        ],
-        grpc.aio.UnaryStreamMultiCallable[
-            gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
-            gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
-        ],
-    ], channel: grpc.aio.Channel) -> None: ...
-
-    Reserve: _GatekeeperServiceReserveType
-
-    Commit: _GatekeeperServiceCommitType
-
-    Release: _GatekeeperServiceReleaseType
-
-    Extend: _GatekeeperServiceExtendType
-
-    GetStatus: _GatekeeperServiceGetStatusType
-
-    SetCap: _GatekeeperServiceSetCapType
-
-    SetOverride: _GatekeeperServiceSetOverrideType
-
-    RequestOverride: _GatekeeperServiceRequestOverrideType
-
-    ExportInvoice: _GatekeeperServiceExportInvoiceType
-
-GatekeeperServiceAsyncStub: typing_extensions.TypeAlias = GatekeeperServiceStub[
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReserveRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReserveResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.CommitRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.CommitResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ReleaseResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExtendRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExtendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.GetStatusResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetCapRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetCapResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.SetOverrideResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.RequestOverrideResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceRequest,
-        gatekeeper_client.v1.gatekeeper_service_pb2.ExportInvoiceResponse,
-    ],
-]
+    ]
 
 class GatekeeperServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod

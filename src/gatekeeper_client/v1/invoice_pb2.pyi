@@ -39,7 +39,7 @@ INVOICE_KIND_UNSPECIFIED: InvoiceKind.ValueType  # 0
 INVOICE_KIND_DRAFT: InvoiceKind.ValueType  # 1
 INVOICE_KIND_INVOICE: InvoiceKind.ValueType  # 2
 INVOICE_KIND_CREDIT_NOTE: InvoiceKind.ValueType  # 3
-Global___InvoiceKind: typing_extensions.TypeAlias = InvoiceKind
+global___InvoiceKind = InvoiceKind
 
 class _InvoiceFormat:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -68,7 +68,7 @@ INVOICE_FORMAT_JSON: InvoiceFormat.ValueType  # 5
 INVOICE_FORMAT_UBL: InvoiceFormat.ValueType  # 6
 INVOICE_FORMAT_CII: InvoiceFormat.ValueType  # 7
 INVOICE_FORMAT_FACTUR_X: InvoiceFormat.ValueType  # 8
-Global___InvoiceFormat: typing_extensions.TypeAlias = InvoiceFormat
+global___InvoiceFormat = InvoiceFormat
 
 class _TaxCategory:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -91,7 +91,7 @@ TAX_CATEGORY_ZERO: TaxCategory.ValueType  # 2
 TAX_CATEGORY_EXEMPT: TaxCategory.ValueType  # 3
 TAX_CATEGORY_REVERSE_CHARGE: TaxCategory.ValueType  # 4
 TAX_CATEGORY_NOT_SUBJECT: TaxCategory.ValueType  # 5
-Global___TaxCategory: typing_extensions.TypeAlias = TaxCategory
+global___TaxCategory = TaxCategory
 
 @typing.final
 class InvoiceParty(google.protobuf.message.Message):
@@ -124,7 +124,7 @@ class InvoiceParty(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["address", b"address", "city", b"city", "country", b"country", "email", b"email", "legal_name", b"legal_name", "postal_code", b"postal_code", "vat_id", b"vat_id"]) -> None: ...
 
-Global___InvoiceParty: typing_extensions.TypeAlias = InvoiceParty
+global___InvoiceParty = InvoiceParty
 
 @typing.final
 class BillingProfile(google.protobuf.message.Message):
@@ -140,21 +140,21 @@ class BillingProfile(google.protobuf.message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     reference: builtins.str
     tax_rate_percent: builtins.str
-    tax_category: Global___TaxCategory.ValueType
+    tax_category: global___TaxCategory.ValueType
     tax_note: builtins.str
     payment_days: builtins.int
     etag: builtins.str
     @property
-    def buyer(self) -> Global___InvoiceParty: ...
+    def buyer(self) -> global___InvoiceParty: ...
     @property
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
-        buyer: Global___InvoiceParty | None = ...,
+        buyer: global___InvoiceParty | None = ...,
         reference: builtins.str = ...,
         tax_rate_percent: builtins.str = ...,
-        tax_category: Global___TaxCategory.ValueType = ...,
+        tax_category: global___TaxCategory.ValueType = ...,
         tax_note: builtins.str = ...,
         payment_days: builtins.int = ...,
         etag: builtins.str = ...,
@@ -163,7 +163,7 @@ class BillingProfile(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["buyer", b"buyer", "update_time", b"update_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["buyer", b"buyer", "etag", b"etag", "payment_days", b"payment_days", "reference", b"reference", "tax_category", b"tax_category", "tax_note", b"tax_note", "tax_rate_percent", b"tax_rate_percent", "update_time", b"update_time"]) -> None: ...
 
-Global___BillingProfile: typing_extensions.TypeAlias = BillingProfile
+global___BillingProfile = BillingProfile
 
 @typing.final
 class InvoiceLine(google.protobuf.message.Message):
@@ -214,7 +214,7 @@ class InvoiceLine(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["amount", b"amount", "cost", b"cost"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["agent_type", b"agent_type", "amount", b"amount", "calls", b"calls", "campaign", b"campaign", "cost", b"cost", "description", b"description", "input_tokens", b"input_tokens", "late", b"late", "output_tokens", b"output_tokens", "period", b"period", "position", b"position", "rounding", b"rounding"]) -> None: ...
 
-Global___InvoiceLine: typing_extensions.TypeAlias = InvoiceLine
+global___InvoiceLine = InvoiceLine
 
 @typing.final
 class Invoice(google.protobuf.message.Message):
@@ -247,13 +247,13 @@ class Invoice(google.protobuf.message.Message):
     LEDGER_HASH_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     number: builtins.str
-    kind: Global___InvoiceKind.ValueType
+    kind: global___InvoiceKind.ValueType
     organization: builtins.str
     period: builtins.str
     issue_date: builtins.str
     due_date: builtins.str
     reference: builtins.str
-    tax_category: Global___TaxCategory.ValueType
+    tax_category: global___TaxCategory.ValueType
     tax_rate_percent: builtins.str
     calls: builtins.int
     entries: builtins.int
@@ -266,9 +266,9 @@ class Invoice(google.protobuf.message.Message):
     @property
     def issue_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
-    def seller(self) -> Global___InvoiceParty: ...
+    def seller(self) -> global___InvoiceParty: ...
     @property
-    def buyer(self) -> Global___InvoiceParty: ...
+    def buyer(self) -> global___InvoiceParty: ...
     @property
     def ledger_amount(self) -> google.type.money_pb2.Money: ...
     @property
@@ -278,31 +278,31 @@ class Invoice(google.protobuf.message.Message):
     @property
     def total_amount(self) -> google.type.money_pb2.Money: ...
     @property
-    def lines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___InvoiceLine]: ...
+    def lines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___InvoiceLine]: ...
     @property
     def override_amount(self) -> google.type.money_pb2.Money: ...
     def __init__(
         self,
         *,
         number: builtins.str = ...,
-        kind: Global___InvoiceKind.ValueType = ...,
+        kind: global___InvoiceKind.ValueType = ...,
         organization: builtins.str = ...,
         period: builtins.str = ...,
         issue_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         issue_date: builtins.str = ...,
         due_date: builtins.str = ...,
-        seller: Global___InvoiceParty | None = ...,
-        buyer: Global___InvoiceParty | None = ...,
+        seller: global___InvoiceParty | None = ...,
+        buyer: global___InvoiceParty | None = ...,
         reference: builtins.str = ...,
         ledger_amount: google.type.money_pb2.Money | None = ...,
         net_amount: google.type.money_pb2.Money | None = ...,
-        tax_category: Global___TaxCategory.ValueType = ...,
+        tax_category: global___TaxCategory.ValueType = ...,
         tax_rate_percent: builtins.str = ...,
         tax_amount: google.type.money_pb2.Money | None = ...,
         total_amount: google.type.money_pb2.Money | None = ...,
         calls: builtins.int = ...,
         entries: builtins.int = ...,
-        lines: collections.abc.Iterable[Global___InvoiceLine] | None = ...,
+        lines: collections.abc.Iterable[global___InvoiceLine] | None = ...,
         line_count: builtins.int = ...,
         override_amount: google.type.money_pb2.Money | None = ...,
         credited_number: builtins.str = ...,
@@ -314,7 +314,7 @@ class Invoice(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["buyer", b"buyer", "issue_time", b"issue_time", "ledger_amount", b"ledger_amount", "net_amount", b"net_amount", "override_amount", b"override_amount", "seller", b"seller", "tax_amount", b"tax_amount", "total_amount", b"total_amount"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["buyer", b"buyer", "calls", b"calls", "content_hash", b"content_hash", "credit_note_number", b"credit_note_number", "credited_number", b"credited_number", "due_date", b"due_date", "entries", b"entries", "issue_date", b"issue_date", "issue_time", b"issue_time", "kind", b"kind", "ledger_amount", b"ledger_amount", "ledger_hash", b"ledger_hash", "line_count", b"line_count", "lines", b"lines", "net_amount", b"net_amount", "number", b"number", "organization", b"organization", "override_amount", b"override_amount", "period", b"period", "reason", b"reason", "reference", b"reference", "seller", b"seller", "tax_amount", b"tax_amount", "tax_category", b"tax_category", "tax_rate_percent", b"tax_rate_percent", "total_amount", b"total_amount"]) -> None: ...
 
-Global___Invoice: typing_extensions.TypeAlias = Invoice
+global___Invoice = Invoice
 
 @typing.final
 class FileChunk(google.protobuf.message.Message):
@@ -325,7 +325,7 @@ class FileChunk(google.protobuf.message.Message):
     DATA_FIELD_NUMBER: builtins.int
     LAST_FIELD_NUMBER: builtins.int
     ENTRIES_DONE_FIELD_NUMBER: builtins.int
-    format: Global___InvoiceFormat.ValueType
+    format: global___InvoiceFormat.ValueType
     filename: builtins.str
     data: builtins.bytes
     last: builtins.bool
@@ -333,7 +333,7 @@ class FileChunk(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        format: Global___InvoiceFormat.ValueType = ...,
+        format: global___InvoiceFormat.ValueType = ...,
         filename: builtins.str = ...,
         data: builtins.bytes = ...,
         last: builtins.bool = ...,
@@ -341,4 +341,4 @@ class FileChunk(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["data", b"data", "entries_done", b"entries_done", "filename", b"filename", "format", b"format", "last", b"last"]) -> None: ...
 
-Global___FileChunk: typing_extensions.TypeAlias = FileChunk
+global___FileChunk = FileChunk

@@ -44,7 +44,7 @@ OVERRIDE_STATE_ACTIVE: OverrideState.ValueType  # 2
 OVERRIDE_STATE_ENDED: OverrideState.ValueType  # 3
 OVERRIDE_STATE_DECLINED: OverrideState.ValueType  # 4
 OVERRIDE_STATE_EXPIRED: OverrideState.ValueType  # 5
-Global___OverrideState: typing_extensions.TypeAlias = OverrideState
+global___OverrideState = OverrideState
 
 @typing.final
 class OverrideUse(google.protobuf.message.Message):
@@ -77,7 +77,7 @@ class OverrideUse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["amount", b"amount", "create_time", b"create_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["agent", b"agent", "amount", b"amount", "create_time", b"create_time", "override_id", b"override_id", "reservation_id", b"reservation_id", "run", b"run"]) -> None: ...
 
-Global___OverrideUse: typing_extensions.TypeAlias = OverrideUse
+global___OverrideUse = OverrideUse
 
 @typing.final
 class Override(google.protobuf.message.Message):
@@ -106,7 +106,7 @@ class Override(google.protobuf.message.Message):
     override_id: builtins.str
     organization: builtins.str
     reservation_id: builtins.str
-    state: Global___OverrideState.ValueType
+    state: global___OverrideState.ValueType
     reason: builtins.str
     requested_by: builtins.str
     granted_by: builtins.str
@@ -130,7 +130,7 @@ class Override(google.protobuf.message.Message):
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
-    def uses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___OverrideUse]: ...
+    def uses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OverrideUse]: ...
     @property
     def call_scopes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.budget_pb2.Scope]: ...
     def __init__(
@@ -140,7 +140,7 @@ class Override(google.protobuf.message.Message):
         organization: builtins.str = ...,
         scope: gatekeeper_client.v1.budget_pb2.Scope | None = ...,
         reservation_id: builtins.str = ...,
-        state: Global___OverrideState.ValueType = ...,
+        state: global___OverrideState.ValueType = ...,
         max_amount: google.type.money_pb2.Money | None = ...,
         spent: google.type.money_pb2.Money | None = ...,
         reserved: google.type.money_pb2.Money | None = ...,
@@ -154,11 +154,11 @@ class Override(google.protobuf.message.Message):
         approved_by: builtins.str = ...,
         ended_by: builtins.str = ...,
         use_count: builtins.int = ...,
-        uses: collections.abc.Iterable[Global___OverrideUse] | None = ...,
+        uses: collections.abc.Iterable[global___OverrideUse] | None = ...,
         call_scopes: collections.abc.Iterable[gatekeeper_client.v1.budget_pb2.Scope] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "max_amount", b"max_amount", "remaining", b"remaining", "reservation_id", b"reservation_id", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "target", b"target"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["approved_by", b"approved_by", "call_scopes", b"call_scopes", "create_time", b"create_time", "end_time", b"end_time", "ended_by", b"ended_by", "expire_time", b"expire_time", "granted_by", b"granted_by", "max_amount", b"max_amount", "organization", b"organization", "override_id", b"override_id", "reason", b"reason", "remaining", b"remaining", "requested_by", b"requested_by", "reservation_id", b"reservation_id", "reserved", b"reserved", "scope", b"scope", "spent", b"spent", "state", b"state", "target", b"target", "use_count", b"use_count", "uses", b"uses"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["scope", "reservation_id"] | None: ...
 
-Global___Override: typing_extensions.TypeAlias = Override
+global___Override = Override

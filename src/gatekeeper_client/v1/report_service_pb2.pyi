@@ -18,13 +18,7 @@ import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import google.type.money_pb2
-import sys
 import typing
-
-if sys.version_info >= (3, 10):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
@@ -50,7 +44,7 @@ class ListBudgetsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "scope_kind", b"scope_kind"]) -> None: ...
 
-Global___ListBudgetsRequest: typing_extensions.TypeAlias = ListBudgetsRequest
+global___ListBudgetsRequest = ListBudgetsRequest
 
 @typing.final
 class ListBudgetsResponse(google.protobuf.message.Message):
@@ -69,7 +63,7 @@ class ListBudgetsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___ListBudgetsResponse: typing_extensions.TypeAlias = ListBudgetsResponse
+global___ListBudgetsResponse = ListBudgetsResponse
 
 @typing.final
 class ListReservationsRequest(google.protobuf.message.Message):
@@ -105,7 +99,7 @@ class ListReservationsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["agent", b"agent", "campaign", b"campaign", "department", b"department", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "run", b"run", "state", b"state"]) -> None: ...
 
-Global___ListReservationsRequest: typing_extensions.TypeAlias = ListReservationsRequest
+global___ListReservationsRequest = ListReservationsRequest
 
 @typing.final
 class ListReservationsResponse(google.protobuf.message.Message):
@@ -124,7 +118,7 @@ class ListReservationsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "reservations", b"reservations"]) -> None: ...
 
-Global___ListReservationsResponse: typing_extensions.TypeAlias = ListReservationsResponse
+global___ListReservationsResponse = ListReservationsResponse
 
 @typing.final
 class ListExecutionsRequest(google.protobuf.message.Message):
@@ -169,7 +163,7 @@ class ListExecutionsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["agent", b"agent", "campaign", b"campaign", "department", b"department", "kind", b"kind", "model", b"model", "organization", b"organization", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "run", b"run"]) -> None: ...
 
-Global___ListExecutionsRequest: typing_extensions.TypeAlias = ListExecutionsRequest
+global___ListExecutionsRequest = ListExecutionsRequest
 
 @typing.final
 class ListExecutionsResponse(google.protobuf.message.Message):
@@ -188,7 +182,7 @@ class ListExecutionsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["executions", b"executions", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___ListExecutionsResponse: typing_extensions.TypeAlias = ListExecutionsResponse
+global___ListExecutionsResponse = ListExecutionsResponse
 
 @typing.final
 class ListAuditEventsRequest(google.protobuf.message.Message):
@@ -224,7 +218,7 @@ class ListAuditEventsRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["action", b"action", "actor", b"actor", "end_time", b"end_time", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]) -> None: ...
 
-Global___ListAuditEventsRequest: typing_extensions.TypeAlias = ListAuditEventsRequest
+global___ListAuditEventsRequest = ListAuditEventsRequest
 
 @typing.final
 class ListAuditEventsResponse(google.protobuf.message.Message):
@@ -243,7 +237,7 @@ class ListAuditEventsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["audit_events", b"audit_events", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___ListAuditEventsResponse: typing_extensions.TypeAlias = ListAuditEventsResponse
+global___ListAuditEventsResponse = ListAuditEventsResponse
 
 @typing.final
 class ListOverridesRequest(google.protobuf.message.Message):
@@ -267,7 +261,7 @@ class ListOverridesRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]) -> None: ...
 
-Global___ListOverridesRequest: typing_extensions.TypeAlias = ListOverridesRequest
+global___ListOverridesRequest = ListOverridesRequest
 
 @typing.final
 class ListOverridesResponse(google.protobuf.message.Message):
@@ -286,7 +280,7 @@ class ListOverridesResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "overrides", b"overrides"]) -> None: ...
 
-Global___ListOverridesResponse: typing_extensions.TypeAlias = ListOverridesResponse
+global___ListOverridesResponse = ListOverridesResponse
 
 @typing.final
 class ListAlertsRequest(google.protobuf.message.Message):
@@ -313,7 +307,7 @@ class ListAlertsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["delivery_state", b"delivery_state", "kind", b"kind", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
-Global___ListAlertsRequest: typing_extensions.TypeAlias = ListAlertsRequest
+global___ListAlertsRequest = ListAlertsRequest
 
 @typing.final
 class ListAlertsResponse(google.protobuf.message.Message):
@@ -332,7 +326,7 @@ class ListAlertsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["alerts", b"alerts", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___ListAlertsResponse: typing_extensions.TypeAlias = ListAlertsResponse
+global___ListAlertsResponse = ListAlertsResponse
 
 @typing.final
 class WatchStatusRequest(google.protobuf.message.Message):
@@ -347,7 +341,7 @@ class WatchStatusRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization"]) -> None: ...
 
-Global___WatchStatusRequest: typing_extensions.TypeAlias = WatchStatusRequest
+global___WatchStatusRequest = WatchStatusRequest
 
 @typing.final
 class WatchStatusResponse(google.protobuf.message.Message):
@@ -375,7 +369,7 @@ class WatchStatusResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["budgets", b"budgets", "overrides", b"overrides", "read_time", b"read_time", "snapshot", b"snapshot"]) -> None: ...
 
-Global___WatchStatusResponse: typing_extensions.TypeAlias = WatchStatusResponse
+global___WatchStatusResponse = WatchStatusResponse
 
 @typing.final
 class GetSpendSummaryRequest(google.protobuf.message.Message):
@@ -398,7 +392,7 @@ class GetSpendSummaryRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "period", b"period"]) -> None: ...
 
-Global___GetSpendSummaryRequest: typing_extensions.TypeAlias = GetSpendSummaryRequest
+global___GetSpendSummaryRequest = GetSpendSummaryRequest
 
 @typing.final
 class GetSpendSummaryResponse(google.protobuf.message.Message):
@@ -444,7 +438,7 @@ class GetSpendSummaryResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["budget", b"budget", "previous", b"previous", "read_time", b"read_time", "spend", b"spend"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["budget", b"budget", "days", b"days", "denials", b"denials", "forecasts", b"forecasts", "organization", b"organization", "period", b"period", "previous", b"previous", "read_time", b"read_time", "spend", b"spend"]) -> None: ...
 
-Global___GetSpendSummaryResponse: typing_extensions.TypeAlias = GetSpendSummaryResponse
+global___GetSpendSummaryResponse = GetSpendSummaryResponse
 
 @typing.final
 class ListCampaignSpendRequest(google.protobuf.message.Message):
@@ -473,7 +467,7 @@ class ListCampaignSpendRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
 
-Global___ListCampaignSpendRequest: typing_extensions.TypeAlias = ListCampaignSpendRequest
+global___ListCampaignSpendRequest = ListCampaignSpendRequest
 
 @typing.final
 class ListCampaignSpendResponse(google.protobuf.message.Message):
@@ -497,7 +491,7 @@ class ListCampaignSpendResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["campaigns", b"campaigns", "next_page_token", b"next_page_token", "read_time", b"read_time"]) -> None: ...
 
-Global___ListCampaignSpendResponse: typing_extensions.TypeAlias = ListCampaignSpendResponse
+global___ListCampaignSpendResponse = ListCampaignSpendResponse
 
 @typing.final
 class ListDepartmentSpendRequest(google.protobuf.message.Message):
@@ -526,7 +520,7 @@ class ListDepartmentSpendRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
 
-Global___ListDepartmentSpendRequest: typing_extensions.TypeAlias = ListDepartmentSpendRequest
+global___ListDepartmentSpendRequest = ListDepartmentSpendRequest
 
 @typing.final
 class ListDepartmentSpendResponse(google.protobuf.message.Message):
@@ -550,7 +544,7 @@ class ListDepartmentSpendResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["departments", b"departments", "next_page_token", b"next_page_token", "read_time", b"read_time"]) -> None: ...
 
-Global___ListDepartmentSpendResponse: typing_extensions.TypeAlias = ListDepartmentSpendResponse
+global___ListDepartmentSpendResponse = ListDepartmentSpendResponse
 
 @typing.final
 class ListAgentSpendRequest(google.protobuf.message.Message):
@@ -579,7 +573,7 @@ class ListAgentSpendRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
 
-Global___ListAgentSpendRequest: typing_extensions.TypeAlias = ListAgentSpendRequest
+global___ListAgentSpendRequest = ListAgentSpendRequest
 
 @typing.final
 class ListAgentSpendResponse(google.protobuf.message.Message):
@@ -603,7 +597,7 @@ class ListAgentSpendResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["agents", b"agents", "next_page_token", b"next_page_token", "read_time", b"read_time"]) -> None: ...
 
-Global___ListAgentSpendResponse: typing_extensions.TypeAlias = ListAgentSpendResponse
+global___ListAgentSpendResponse = ListAgentSpendResponse
 
 @typing.final
 class ListModelSpendRequest(google.protobuf.message.Message):
@@ -632,7 +626,7 @@ class ListModelSpendRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
 
-Global___ListModelSpendRequest: typing_extensions.TypeAlias = ListModelSpendRequest
+global___ListModelSpendRequest = ListModelSpendRequest
 
 @typing.final
 class ListModelSpendResponse(google.protobuf.message.Message):
@@ -656,7 +650,7 @@ class ListModelSpendResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["read_time", b"read_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["models", b"models", "next_page_token", b"next_page_token", "read_time", b"read_time"]) -> None: ...
 
-Global___ListModelSpendResponse: typing_extensions.TypeAlias = ListModelSpendResponse
+global___ListModelSpendResponse = ListModelSpendResponse
 
 @typing.final
 class GetAttributedSpendRequest(google.protobuf.message.Message):
@@ -686,7 +680,7 @@ class GetAttributedSpendRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "organization", b"organization", "period", b"period", "rules", b"rules", "scope_kind", b"scope_kind"]) -> None: ...
 
-Global___GetAttributedSpendRequest: typing_extensions.TypeAlias = GetAttributedSpendRequest
+global___GetAttributedSpendRequest = GetAttributedSpendRequest
 
 @typing.final
 class GetAttributedSpendResponse(google.protobuf.message.Message):
@@ -711,7 +705,7 @@ class GetAttributedSpendResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["cost", b"cost", "read_time", b"read_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["cost", b"cost", "entries", b"entries", "read_time", b"read_time"]) -> None: ...
 
-Global___GetAttributedSpendResponse: typing_extensions.TypeAlias = GetAttributedSpendResponse
+global___GetAttributedSpendResponse = GetAttributedSpendResponse
 
 @typing.final
 class GetStatementRequest(google.protobuf.message.Message):
@@ -734,7 +728,7 @@ class GetStatementRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "period", b"period", "scope", b"scope"]) -> None: ...
 
-Global___GetStatementRequest: typing_extensions.TypeAlias = GetStatementRequest
+global___GetStatementRequest = GetStatementRequest
 
 @typing.final
 class GetStatementResponse(google.protobuf.message.Message):
@@ -751,7 +745,7 @@ class GetStatementResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["statement", b"statement"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["statement", b"statement"]) -> None: ...
 
-Global___GetStatementResponse: typing_extensions.TypeAlias = GetStatementResponse
+global___GetStatementResponse = GetStatementResponse
 
 @typing.final
 class GetMonthlyReportRequest(google.protobuf.message.Message):
@@ -769,7 +763,7 @@ class GetMonthlyReportRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "period", b"period"]) -> None: ...
 
-Global___GetMonthlyReportRequest: typing_extensions.TypeAlias = GetMonthlyReportRequest
+global___GetMonthlyReportRequest = GetMonthlyReportRequest
 
 @typing.final
 class GetMonthlyReportResponse(google.protobuf.message.Message):
@@ -791,7 +785,7 @@ class GetMonthlyReportResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["markdown", b"markdown", "period", b"period", "recommendations", b"recommendations"]) -> None: ...
 
-Global___GetMonthlyReportResponse: typing_extensions.TypeAlias = GetMonthlyReportResponse
+global___GetMonthlyReportResponse = GetMonthlyReportResponse
 
 @typing.final
 class ListInvoicesRequest(google.protobuf.message.Message):
@@ -818,7 +812,7 @@ class ListInvoicesRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["kind", b"kind", "organization", b"organization", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]) -> None: ...
 
-Global___ListInvoicesRequest: typing_extensions.TypeAlias = ListInvoicesRequest
+global___ListInvoicesRequest = ListInvoicesRequest
 
 @typing.final
 class ListInvoicesResponse(google.protobuf.message.Message):
@@ -837,7 +831,7 @@ class ListInvoicesResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["invoices", b"invoices", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___ListInvoicesResponse: typing_extensions.TypeAlias = ListInvoicesResponse
+global___ListInvoicesResponse = ListInvoicesResponse
 
 @typing.final
 class ListOrganizationsRequest(google.protobuf.message.Message):
@@ -858,7 +852,7 @@ class ListOrganizationsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["organization", b"organization", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
-Global___ListOrganizationsRequest: typing_extensions.TypeAlias = ListOrganizationsRequest
+global___ListOrganizationsRequest = ListOrganizationsRequest
 
 @typing.final
 class OrganizationInfo(google.protobuf.message.Message):
@@ -884,7 +878,7 @@ class OrganizationInfo(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "currency_code", b"currency_code", "organization", b"organization", "time_zone", b"time_zone"]) -> None: ...
 
-Global___OrganizationInfo: typing_extensions.TypeAlias = OrganizationInfo
+global___OrganizationInfo = OrganizationInfo
 
 @typing.final
 class ListOrganizationsResponse(google.protobuf.message.Message):
@@ -894,13 +888,13 @@ class ListOrganizationsResponse(google.protobuf.message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
-    def organizations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___OrganizationInfo]: ...
+    def organizations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OrganizationInfo]: ...
     def __init__(
         self,
         *,
-        organizations: collections.abc.Iterable[Global___OrganizationInfo] | None = ...,
+        organizations: collections.abc.Iterable[global___OrganizationInfo] | None = ...,
         next_page_token: builtins.str = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "organizations", b"organizations"]) -> None: ...
 
-Global___ListOrganizationsResponse: typing_extensions.TypeAlias = ListOrganizationsResponse
+global___ListOrganizationsResponse = ListOrganizationsResponse

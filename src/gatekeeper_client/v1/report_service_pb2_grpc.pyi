@@ -9,13 +9,7 @@ import collections.abc
 import gatekeeper_client.v1.report_service_pb2
 import grpc
 import grpc.aio
-import sys
 import typing
-
-if sys.version_info >= (3, 13):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 _T = typing.TypeVar("_T")
 
@@ -24,529 +18,178 @@ class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Ite
 class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
-GRPC_GENERATED_VERSION: str
-GRPC_VERSION: str
-_ReportServiceListBudgetsType = typing_extensions.TypeVar(
-    '_ReportServiceListBudgetsType',
-    grpc.UnaryUnaryMultiCallable[
+class ReportServiceStub:
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    ListBudgets: grpc.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListBudgetsRequest,
         gatekeeper_client.v1.report_service_pb2.ListBudgetsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+
+    ListReservations: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListReservationsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListReservationsResponse,
+    ]
+
+    ListExecutions: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
+    ]
+
+    ListAuditEvents: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
+    ]
+
+    ListOverrides: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
+    ]
+
+    ListAlerts: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
+    ]
+
+    WatchStatus: grpc.UnaryStreamMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
+        gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
+    ]
+
+    GetSpendSummary: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
+        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
+    ]
+
+    ListCampaignSpend: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
+    ]
+
+    ListDepartmentSpend: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
+    ]
+
+    ListAgentSpend: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
+    ]
+
+    ListModelSpend: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
+    ]
+
+    GetAttributedSpend: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
+        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
+    ]
+
+    GetStatement: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
+        gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
+    ]
+
+    GetMonthlyReport: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
+        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
+    ]
+
+    ListInvoices: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
+        gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
+    ]
+
+    ListOrganizations: grpc.UnaryUnaryMultiCallable[
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
+        gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
+    ]
+
+class ReportServiceAsyncStub:
+    ListBudgets: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListBudgetsRequest,
         gatekeeper_client.v1.report_service_pb2.ListBudgetsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListBudgetsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListBudgetsResponse,
-    ],
-)
+    ]
 
-_ReportServiceListReservationsType = typing_extensions.TypeVar(
-    '_ReportServiceListReservationsType',
-    grpc.UnaryUnaryMultiCallable[
+    ListReservations: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListReservationsRequest,
         gatekeeper_client.v1.report_service_pb2.ListReservationsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListReservationsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListReservationsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListReservationsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListReservationsResponse,
-    ],
-)
+    ]
 
-_ReportServiceListExecutionsType = typing_extensions.TypeVar(
-    '_ReportServiceListExecutionsType',
-    grpc.UnaryUnaryMultiCallable[
+    ListExecutions: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
         gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
-    ],
-)
+    ]
 
-_ReportServiceListAuditEventsType = typing_extensions.TypeVar(
-    '_ReportServiceListAuditEventsType',
-    grpc.UnaryUnaryMultiCallable[
+    ListAuditEvents: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
         gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
-    ],
-)
+    ]
 
-_ReportServiceListOverridesType = typing_extensions.TypeVar(
-    '_ReportServiceListOverridesType',
-    grpc.UnaryUnaryMultiCallable[
+    ListOverrides: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
         gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
-        gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
-        gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
-    ],
-)
+    ]
 
-_ReportServiceListAlertsType = typing_extensions.TypeVar(
-    '_ReportServiceListAlertsType',
-    grpc.UnaryUnaryMultiCallable[
+    ListAlerts: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
         gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
-    ],
-)
+    ]
 
-_ReportServiceWatchStatusType = typing_extensions.TypeVar(
-    '_ReportServiceWatchStatusType',
-    grpc.UnaryStreamMultiCallable[
+    WatchStatus: grpc.aio.UnaryStreamMultiCallable[
         gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
         gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
-        gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
-    ],
-    default=grpc.UnaryStreamMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
-        gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
-    ],
-)
+    ]
 
-_ReportServiceGetSpendSummaryType = typing_extensions.TypeVar(
-    '_ReportServiceGetSpendSummaryType',
-    grpc.UnaryUnaryMultiCallable[
+    GetSpendSummary: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
         gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
-        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
-        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
-    ],
-)
+    ]
 
-_ReportServiceListCampaignSpendType = typing_extensions.TypeVar(
-    '_ReportServiceListCampaignSpendType',
-    grpc.UnaryUnaryMultiCallable[
+    ListCampaignSpend: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
         gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
-    ],
-)
+    ]
 
-_ReportServiceListDepartmentSpendType = typing_extensions.TypeVar(
-    '_ReportServiceListDepartmentSpendType',
-    grpc.UnaryUnaryMultiCallable[
+    ListDepartmentSpend: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
         gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
-    ],
-)
+    ]
 
-_ReportServiceListAgentSpendType = typing_extensions.TypeVar(
-    '_ReportServiceListAgentSpendType',
-    grpc.UnaryUnaryMultiCallable[
+    ListAgentSpend: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
         gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
-    ],
-)
+    ]
 
-_ReportServiceListModelSpendType = typing_extensions.TypeVar(
-    '_ReportServiceListModelSpendType',
-    grpc.UnaryUnaryMultiCallable[
+    ListModelSpend: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
         gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
-    ],
-)
+    ]
 
-_ReportServiceGetAttributedSpendType = typing_extensions.TypeVar(
-    '_ReportServiceGetAttributedSpendType',
-    grpc.UnaryUnaryMultiCallable[
+    GetAttributedSpend: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
         gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
-    ],
-)
+    ]
 
-_ReportServiceGetStatementType = typing_extensions.TypeVar(
-    '_ReportServiceGetStatementType',
-    grpc.UnaryUnaryMultiCallable[
+    GetStatement: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
         gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
-        gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
-        gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
-    ],
-)
+    ]
 
-_ReportServiceGetMonthlyReportType = typing_extensions.TypeVar(
-    '_ReportServiceGetMonthlyReportType',
-    grpc.UnaryUnaryMultiCallable[
+    GetMonthlyReport: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
         gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
-        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
-        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
-    ],
-)
+    ]
 
-_ReportServiceListInvoicesType = typing_extensions.TypeVar(
-    '_ReportServiceListInvoicesType',
-    grpc.UnaryUnaryMultiCallable[
+    ListInvoices: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
         gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
-        gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
-        gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
-    ],
-)
+    ]
 
-_ReportServiceListOrganizationsType = typing_extensions.TypeVar(
-    '_ReportServiceListOrganizationsType',
-    grpc.UnaryUnaryMultiCallable[
+    ListOrganizations: grpc.aio.UnaryUnaryMultiCallable[
         gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
         gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
-    ],
-)
-
-class ReportServiceStub(typing.Generic[_ReportServiceListBudgetsType, _ReportServiceListReservationsType, _ReportServiceListExecutionsType, _ReportServiceListAuditEventsType, _ReportServiceListOverridesType, _ReportServiceListAlertsType, _ReportServiceWatchStatusType, _ReportServiceGetSpendSummaryType, _ReportServiceListCampaignSpendType, _ReportServiceListDepartmentSpendType, _ReportServiceListAgentSpendType, _ReportServiceListModelSpendType, _ReportServiceGetAttributedSpendType, _ReportServiceGetStatementType, _ReportServiceGetMonthlyReportType, _ReportServiceListInvoicesType, _ReportServiceListOrganizationsType]):
-    @typing.overload
-    def __init__(self: ReportServiceStub[
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListBudgetsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListBudgetsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListReservationsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListReservationsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
-            gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
-        ],
-        grpc.UnaryStreamMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
-            gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
-            gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
-            gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
-            gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
-            gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
-        ],
-    ], channel: grpc.Channel) -> None: ...
-
-    @typing.overload
-    def __init__(self: ReportServiceStub[
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListBudgetsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListBudgetsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListReservationsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListReservationsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
-            gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
-        ],
-        grpc.aio.UnaryStreamMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
-            gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
-            gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
-            gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
-            gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
-            gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
-            gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
-            gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
-        ],
-    ], channel: grpc.aio.Channel) -> None: ...
-
-    ListBudgets: _ReportServiceListBudgetsType
-
-    ListReservations: _ReportServiceListReservationsType
-
-    ListExecutions: _ReportServiceListExecutionsType
-
-    ListAuditEvents: _ReportServiceListAuditEventsType
-
-    ListOverrides: _ReportServiceListOverridesType
-
-    ListAlerts: _ReportServiceListAlertsType
-
-    WatchStatus: _ReportServiceWatchStatusType
-
-    GetSpendSummary: _ReportServiceGetSpendSummaryType
-
-    ListCampaignSpend: _ReportServiceListCampaignSpendType
-
-    ListDepartmentSpend: _ReportServiceListDepartmentSpendType
-
-    ListAgentSpend: _ReportServiceListAgentSpendType
-
-    ListModelSpend: _ReportServiceListModelSpendType
-
-    GetAttributedSpend: _ReportServiceGetAttributedSpendType
-
-    GetStatement: _ReportServiceGetStatementType
-
-    GetMonthlyReport: _ReportServiceGetMonthlyReportType
-
-    ListInvoices: _ReportServiceListInvoicesType
-
-    ListOrganizations: _ReportServiceListOrganizationsType
-
-ReportServiceAsyncStub: typing_extensions.TypeAlias = ReportServiceStub[
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListBudgetsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListBudgetsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListReservationsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListReservationsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListExecutionsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListExecutionsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListAuditEventsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListAuditEventsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListOverridesRequest,
-        gatekeeper_client.v1.report_service_pb2.ListOverridesResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListAlertsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListAlertsResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.WatchStatusRequest,
-        gatekeeper_client.v1.report_service_pb2.WatchStatusResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryRequest,
-        gatekeeper_client.v1.report_service_pb2.GetSpendSummaryResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListCampaignSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListDepartmentSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListAgentSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListAgentSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListModelSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.ListModelSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendRequest,
-        gatekeeper_client.v1.report_service_pb2.GetAttributedSpendResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetStatementRequest,
-        gatekeeper_client.v1.report_service_pb2.GetStatementResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportRequest,
-        gatekeeper_client.v1.report_service_pb2.GetMonthlyReportResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListInvoicesRequest,
-        gatekeeper_client.v1.report_service_pb2.ListInvoicesResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        gatekeeper_client.v1.report_service_pb2.ListOrganizationsRequest,
-        gatekeeper_client.v1.report_service_pb2.ListOrganizationsResponse,
-    ],
-]
+    ]
 
 class ReportServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod

@@ -44,7 +44,7 @@ RESERVATION_STATE_HELD: ReservationState.ValueType  # 1
 RESERVATION_STATE_COMMITTED: ReservationState.ValueType  # 2
 RESERVATION_STATE_RELEASED: ReservationState.ValueType  # 3
 RESERVATION_STATE_EXPIRED: ReservationState.ValueType  # 4
-Global___ReservationState: typing_extensions.TypeAlias = ReservationState
+global___ReservationState = ReservationState
 
 class _DenialReason:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -65,7 +65,7 @@ DENIAL_REASON_UNPRICED_MODEL: DenialReason.ValueType  # 1
 DENIAL_REASON_BUDGET_FROZEN: DenialReason.ValueType  # 2
 DENIAL_REASON_OUT_OF_BUDGET: DenialReason.ValueType  # 3
 DENIAL_REASON_HEADROOM_HELD: DenialReason.ValueType  # 4
-Global___DenialReason: typing_extensions.TypeAlias = DenialReason
+global___DenialReason = DenialReason
 
 class _Outcome:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -86,7 +86,7 @@ OUTCOME_SUCCEEDED: Outcome.ValueType  # 1
 OUTCOME_FAILED: Outcome.ValueType  # 2
 OUTCOME_CANCELLED: Outcome.ValueType  # 3
 OUTCOME_UNKNOWN: Outcome.ValueType  # 4
-Global___Outcome: typing_extensions.TypeAlias = Outcome
+global___Outcome = Outcome
 
 class _ExecutionKind:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -105,7 +105,7 @@ EXECUTION_KIND_UNSPECIFIED: ExecutionKind.ValueType  # 0
 EXECUTION_KIND_COMMIT: ExecutionKind.ValueType  # 1
 EXECUTION_KIND_EXPIRY_CHARGE: ExecutionKind.ValueType  # 2
 EXECUTION_KIND_REVERSAL: ExecutionKind.ValueType  # 3
-Global___ExecutionKind: typing_extensions.TypeAlias = ExecutionKind
+global___ExecutionKind = ExecutionKind
 
 @typing.final
 class TokenEstimate(google.protobuf.message.Message):
@@ -129,7 +129,7 @@ class TokenEstimate(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["cached_input_tokens", b"cached_input_tokens", "input_tokens", b"input_tokens", "max_output_tokens", b"max_output_tokens", "model", b"model"]) -> None: ...
 
-Global___TokenEstimate: typing_extensions.TypeAlias = TokenEstimate
+global___TokenEstimate = TokenEstimate
 
 @typing.final
 class TokenUsage(google.protobuf.message.Message):
@@ -156,7 +156,7 @@ class TokenUsage(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["cache_write_input_tokens", b"cache_write_input_tokens", "cached_input_tokens", b"cached_input_tokens", "input_tokens", b"input_tokens", "model", b"model", "output_tokens", b"output_tokens"]) -> None: ...
 
-Global___TokenUsage: typing_extensions.TypeAlias = TokenUsage
+global___TokenUsage = TokenUsage
 
 @typing.final
 class Metrics(google.protobuf.message.Message):
@@ -190,7 +190,7 @@ class Metrics(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_quality_score", b"_quality_score"]) -> typing.Literal["quality_score"] | None: ...
 
-Global___Metrics: typing_extensions.TypeAlias = Metrics
+global___Metrics = Metrics
 
 @typing.final
 class Reservation(google.protobuf.message.Message):
@@ -242,7 +242,7 @@ class Reservation(google.protobuf.message.Message):
     run: builtins.str
     task: builtins.str
     model: builtins.str
-    state: Global___ReservationState.ValueType
+    state: global___ReservationState.ValueType
     day: builtins.str
     month: builtins.str
     price_version: builtins.str
@@ -273,7 +273,7 @@ class Reservation(google.protobuf.message.Message):
         task: builtins.str = ...,
         model: builtins.str = ...,
         amount: google.type.money_pb2.Money | None = ...,
-        state: Global___ReservationState.ValueType = ...,
+        state: global___ReservationState.ValueType = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
@@ -288,7 +288,7 @@ class Reservation(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["amount", b"amount", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "override", b"override"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "amount", b"amount", "campaign", b"campaign", "create_time", b"create_time", "day", b"day", "department", b"department", "end_time", b"end_time", "expire_time", b"expire_time", "labels", b"labels", "model", b"model", "month", b"month", "organization", b"organization", "override", b"override", "price_version", b"price_version", "priority", b"priority", "reservation_id", b"reservation_id", "run", b"run", "state", b"state", "task", b"task", "would_deny", b"would_deny"]) -> None: ...
 
-Global___Reservation: typing_extensions.TypeAlias = Reservation
+global___Reservation = Reservation
 
 @typing.final
 class Denial(google.protobuf.message.Message):
@@ -302,7 +302,7 @@ class Denial(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     FLOOR_PERCENT_FIELD_NUMBER: builtins.int
     REQUESTED_OVERRIDE_FIELD_NUMBER: builtins.int
-    reason: Global___DenialReason.ValueType
+    reason: global___DenialReason.ValueType
     message: builtins.str
     floor_percent: builtins.int
     @property
@@ -318,7 +318,7 @@ class Denial(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        reason: Global___DenialReason.ValueType = ...,
+        reason: global___DenialReason.ValueType = ...,
         budget: gatekeeper_client.v1.budget_pb2.BudgetStatus | None = ...,
         requested: google.type.money_pb2.Money | None = ...,
         shortfall: google.type.money_pb2.Money | None = ...,
@@ -330,7 +330,7 @@ class Denial(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["budget", b"budget", "headroom_time", b"headroom_time", "requested", b"requested", "requested_override", b"requested_override", "shortfall", b"shortfall"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["budget", b"budget", "floor_percent", b"floor_percent", "headroom_time", b"headroom_time", "message", b"message", "reason", b"reason", "requested", b"requested", "requested_override", b"requested_override", "shortfall", b"shortfall"]) -> None: ...
 
-Global___Denial: typing_extensions.TypeAlias = Denial
+global___Denial = Denial
 
 @typing.final
 class Execution(google.protobuf.message.Message):
@@ -379,7 +379,7 @@ class Execution(google.protobuf.message.Message):
     OVERRIDE_ID_FIELD_NUMBER: builtins.int
     OVERRIDE_AMOUNT_FIELD_NUMBER: builtins.int
     reservation_id: builtins.str
-    kind: Global___ExecutionKind.ValueType
+    kind: global___ExecutionKind.ValueType
     organization: builtins.str
     department: builtins.str
     campaign: builtins.str
@@ -392,7 +392,7 @@ class Execution(google.protobuf.message.Message):
     cached_input_tokens: builtins.int
     cache_write_input_tokens: builtins.int
     output_tokens: builtins.int
-    outcome: Global___Outcome.ValueType
+    outcome: global___Outcome.ValueType
     price_version: builtins.str
     late: builtins.bool
     day: builtins.str
@@ -403,7 +403,7 @@ class Execution(google.protobuf.message.Message):
     @property
     def reserved_amount(self) -> google.type.money_pb2.Money: ...
     @property
-    def metrics(self) -> Global___Metrics: ...
+    def metrics(self) -> global___Metrics: ...
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
     @property
@@ -414,7 +414,7 @@ class Execution(google.protobuf.message.Message):
         self,
         *,
         reservation_id: builtins.str = ...,
-        kind: Global___ExecutionKind.ValueType = ...,
+        kind: global___ExecutionKind.ValueType = ...,
         organization: builtins.str = ...,
         department: builtins.str = ...,
         campaign: builtins.str = ...,
@@ -429,8 +429,8 @@ class Execution(google.protobuf.message.Message):
         cached_input_tokens: builtins.int = ...,
         cache_write_input_tokens: builtins.int = ...,
         output_tokens: builtins.int = ...,
-        outcome: Global___Outcome.ValueType = ...,
-        metrics: Global___Metrics | None = ...,
+        outcome: global___Outcome.ValueType = ...,
+        metrics: global___Metrics | None = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         price_version: builtins.str = ...,
         late: builtins.bool = ...,
@@ -443,4 +443,4 @@ class Execution(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["commit_time", b"commit_time", "cost", b"cost", "metrics", b"metrics", "override_amount", b"override_amount", "reserved_amount", b"reserved_amount"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "cache_write_input_tokens", b"cache_write_input_tokens", "cached_input_tokens", b"cached_input_tokens", "campaign", b"campaign", "commit_time", b"commit_time", "cost", b"cost", "day", b"day", "department", b"department", "input_tokens", b"input_tokens", "kind", b"kind", "labels", b"labels", "late", b"late", "metrics", b"metrics", "model", b"model", "month", b"month", "organization", b"organization", "outcome", b"outcome", "output_tokens", b"output_tokens", "override_amount", b"override_amount", "override_id", b"override_id", "price_version", b"price_version", "reservation_id", b"reservation_id", "reserved_amount", b"reserved_amount", "run", b"run", "task", b"task"]) -> None: ...
 
-Global___Execution: typing_extensions.TypeAlias = Execution
+global___Execution = Execution

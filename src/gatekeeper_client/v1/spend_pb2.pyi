@@ -39,7 +39,7 @@ class ForecastMethod(_ForecastMethod, metaclass=_ForecastMethodEnumTypeWrapper):
 FORECAST_METHOD_UNSPECIFIED: ForecastMethod.ValueType  # 0
 FORECAST_METHOD_RUN_RATE: ForecastMethod.ValueType  # 1
 FORECAST_METHOD_DAMPED_HOLT: ForecastMethod.ValueType  # 2
-Global___ForecastMethod: typing_extensions.TypeAlias = ForecastMethod
+global___ForecastMethod = ForecastMethod
 
 class _RecommendationRule:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -62,7 +62,7 @@ RECOMMENDATION_RULE_OVER_RESERVATION: RecommendationRule.ValueType  # 2
 RECOMMENDATION_RULE_FAILING_AGENT: RecommendationRule.ValueType  # 3
 RECOMMENDATION_RULE_CAMPAIGN_EXHAUSTION: RecommendationRule.ValueType  # 4
 RECOMMENDATION_RULE_EXPIRING_HOLDS: RecommendationRule.ValueType  # 5
-Global___RecommendationRule: typing_extensions.TypeAlias = RecommendationRule
+global___RecommendationRule = RecommendationRule
 
 class _SplitModel:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -81,7 +81,7 @@ SPLIT_MODEL_UNSPECIFIED: SplitModel.ValueType  # 0
 SPLIT_MODEL_EVEN: SplitModel.ValueType  # 1
 SPLIT_MODEL_WEIGHTED: SplitModel.ValueType  # 2
 SPLIT_MODEL_PROPORTIONAL: SplitModel.ValueType  # 3
-Global___SplitModel: typing_extensions.TypeAlias = SplitModel
+global___SplitModel = SplitModel
 
 @typing.final
 class Spend(google.protobuf.message.Message):
@@ -183,7 +183,7 @@ class Spend(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_success_rate_percent", b"_success_rate_percent"]) -> typing.Literal["success_rate_percent"] | None: ...
 
-Global___Spend: typing_extensions.TypeAlias = Spend
+global___Spend = Spend
 
 @typing.final
 class DaySpend(google.protobuf.message.Message):
@@ -206,7 +206,7 @@ class DaySpend(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["cost", b"cost"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["calls", b"calls", "cost", b"cost", "day", b"day"]) -> None: ...
 
-Global___DaySpend: typing_extensions.TypeAlias = DaySpend
+global___DaySpend = DaySpend
 
 @typing.final
 class CampaignSpend(google.protobuf.message.Message):
@@ -217,20 +217,20 @@ class CampaignSpend(google.protobuf.message.Message):
     BUDGET_FIELD_NUMBER: builtins.int
     campaign: builtins.str
     @property
-    def spend(self) -> Global___Spend: ...
+    def spend(self) -> global___Spend: ...
     @property
     def budget(self) -> gatekeeper_client.v1.budget_pb2.BudgetStatus: ...
     def __init__(
         self,
         *,
         campaign: builtins.str = ...,
-        spend: Global___Spend | None = ...,
+        spend: global___Spend | None = ...,
         budget: gatekeeper_client.v1.budget_pb2.BudgetStatus | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["budget", b"budget", "spend", b"spend"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["budget", b"budget", "campaign", b"campaign", "spend", b"spend"]) -> None: ...
 
-Global___CampaignSpend: typing_extensions.TypeAlias = CampaignSpend
+global___CampaignSpend = CampaignSpend
 
 @typing.final
 class DepartmentSpend(google.protobuf.message.Message):
@@ -241,20 +241,20 @@ class DepartmentSpend(google.protobuf.message.Message):
     BUDGET_FIELD_NUMBER: builtins.int
     department: builtins.str
     @property
-    def spend(self) -> Global___Spend: ...
+    def spend(self) -> global___Spend: ...
     @property
     def budget(self) -> gatekeeper_client.v1.budget_pb2.BudgetStatus: ...
     def __init__(
         self,
         *,
         department: builtins.str = ...,
-        spend: Global___Spend | None = ...,
+        spend: global___Spend | None = ...,
         budget: gatekeeper_client.v1.budget_pb2.BudgetStatus | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["budget", b"budget", "spend", b"spend"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["budget", b"budget", "department", b"department", "spend", b"spend"]) -> None: ...
 
-Global___DepartmentSpend: typing_extensions.TypeAlias = DepartmentSpend
+global___DepartmentSpend = DepartmentSpend
 
 @typing.final
 class AgentSpend(google.protobuf.message.Message):
@@ -267,7 +267,7 @@ class AgentSpend(google.protobuf.message.Message):
     agent: builtins.str
     agent_type: builtins.str
     @property
-    def spend(self) -> Global___Spend: ...
+    def spend(self) -> global___Spend: ...
     @property
     def budget(self) -> gatekeeper_client.v1.budget_pb2.BudgetStatus: ...
     def __init__(
@@ -275,13 +275,13 @@ class AgentSpend(google.protobuf.message.Message):
         *,
         agent: builtins.str = ...,
         agent_type: builtins.str = ...,
-        spend: Global___Spend | None = ...,
+        spend: global___Spend | None = ...,
         budget: gatekeeper_client.v1.budget_pb2.BudgetStatus | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["budget", b"budget", "spend", b"spend"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["agent", b"agent", "agent_type", b"agent_type", "budget", b"budget", "spend", b"spend"]) -> None: ...
 
-Global___AgentSpend: typing_extensions.TypeAlias = AgentSpend
+global___AgentSpend = AgentSpend
 
 @typing.final
 class ModelSpend(google.protobuf.message.Message):
@@ -291,17 +291,17 @@ class ModelSpend(google.protobuf.message.Message):
     SPEND_FIELD_NUMBER: builtins.int
     model: builtins.str
     @property
-    def spend(self) -> Global___Spend: ...
+    def spend(self) -> global___Spend: ...
     def __init__(
         self,
         *,
         model: builtins.str = ...,
-        spend: Global___Spend | None = ...,
+        spend: global___Spend | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spend", b"spend"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model", "spend", b"spend"]) -> None: ...
 
-Global___ModelSpend: typing_extensions.TypeAlias = ModelSpend
+global___ModelSpend = ModelSpend
 
 @typing.final
 class SpendForecast(google.protobuf.message.Message):
@@ -314,7 +314,7 @@ class SpendForecast(google.protobuf.message.Message):
     CONFIDENCE_PERCENT_FIELD_NUMBER: builtins.int
     EXHAUSTION_DAY_FIELD_NUMBER: builtins.int
     DAYS_OBSERVED_FIELD_NUMBER: builtins.int
-    method: Global___ForecastMethod.ValueType
+    method: global___ForecastMethod.ValueType
     confidence_percent: builtins.int
     exhaustion_day: builtins.str
     days_observed: builtins.int
@@ -327,7 +327,7 @@ class SpendForecast(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        method: Global___ForecastMethod.ValueType = ...,
+        method: global___ForecastMethod.ValueType = ...,
         projected: google.type.money_pb2.Money | None = ...,
         low: google.type.money_pb2.Money | None = ...,
         high: google.type.money_pb2.Money | None = ...,
@@ -338,7 +338,7 @@ class SpendForecast(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["high", b"high", "low", b"low", "projected", b"projected"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["confidence_percent", b"confidence_percent", "days_observed", b"days_observed", "exhaustion_day", b"exhaustion_day", "high", b"high", "low", b"low", "method", b"method", "projected", b"projected"]) -> None: ...
 
-Global___SpendForecast: typing_extensions.TypeAlias = SpendForecast
+global___SpendForecast = SpendForecast
 
 @typing.final
 class MonthComparison(google.protobuf.message.Message):
@@ -366,7 +366,7 @@ class MonthComparison(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["_change_percent", b"_change_percent", "change_percent", b"change_percent", "cost", b"cost", "cost_to_same_day", b"cost_to_same_day", "period", b"period"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_change_percent", b"_change_percent"]) -> typing.Literal["change_percent"] | None: ...
 
-Global___MonthComparison: typing_extensions.TypeAlias = MonthComparison
+global___MonthComparison = MonthComparison
 
 @typing.final
 class StatementLine(google.protobuf.message.Message):
@@ -389,7 +389,7 @@ class StatementLine(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["amount", b"amount"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["amount", b"amount", "count", b"count", "description", b"description"]) -> None: ...
 
-Global___StatementLine: typing_extensions.TypeAlias = StatementLine
+global___StatementLine = StatementLine
 
 @typing.final
 class Statement(google.protobuf.message.Message):
@@ -418,19 +418,19 @@ class Statement(google.protobuf.message.Message):
     @property
     def opening_balance(self) -> google.type.money_pb2.Money: ...
     @property
-    def holds(self) -> Global___StatementLine: ...
+    def holds(self) -> global___StatementLine: ...
     @property
-    def releases(self) -> Global___StatementLine: ...
+    def releases(self) -> global___StatementLine: ...
     @property
-    def expiries(self) -> Global___StatementLine: ...
+    def expiries(self) -> global___StatementLine: ...
     @property
-    def settled_holds(self) -> Global___StatementLine: ...
+    def settled_holds(self) -> global___StatementLine: ...
     @property
-    def commits(self) -> Global___StatementLine: ...
+    def commits(self) -> global___StatementLine: ...
     @property
-    def overage(self) -> Global___StatementLine: ...
+    def overage(self) -> global___StatementLine: ...
     @property
-    def override_use(self) -> Global___StatementLine: ...
+    def override_use(self) -> global___StatementLine: ...
     @property
     def closing_balance(self) -> google.type.money_pb2.Money: ...
     @property
@@ -443,20 +443,20 @@ class Statement(google.protobuf.message.Message):
         period: builtins.str = ...,
         cap: google.type.money_pb2.Money | None = ...,
         opening_balance: google.type.money_pb2.Money | None = ...,
-        holds: Global___StatementLine | None = ...,
-        releases: Global___StatementLine | None = ...,
-        expiries: Global___StatementLine | None = ...,
-        settled_holds: Global___StatementLine | None = ...,
-        commits: Global___StatementLine | None = ...,
-        overage: Global___StatementLine | None = ...,
-        override_use: Global___StatementLine | None = ...,
+        holds: global___StatementLine | None = ...,
+        releases: global___StatementLine | None = ...,
+        expiries: global___StatementLine | None = ...,
+        settled_holds: global___StatementLine | None = ...,
+        commits: global___StatementLine | None = ...,
+        overage: global___StatementLine | None = ...,
+        override_use: global___StatementLine | None = ...,
         closing_balance: google.type.money_pb2.Money | None = ...,
         read_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cap", b"cap", "closing_balance", b"closing_balance", "commits", b"commits", "expiries", b"expiries", "holds", b"holds", "opening_balance", b"opening_balance", "overage", b"overage", "override_use", b"override_use", "read_time", b"read_time", "releases", b"releases", "scope", b"scope", "settled_holds", b"settled_holds"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["cap", b"cap", "closing_balance", b"closing_balance", "commits", b"commits", "expiries", b"expiries", "holds", b"holds", "opening_balance", b"opening_balance", "organization", b"organization", "overage", b"overage", "override_use", b"override_use", "period", b"period", "read_time", b"read_time", "releases", b"releases", "scope", b"scope", "settled_holds", b"settled_holds"]) -> None: ...
 
-Global___Statement: typing_extensions.TypeAlias = Statement
+global___Statement = Statement
 
 @typing.final
 class Recommendation(google.protobuf.message.Message):
@@ -466,7 +466,7 @@ class Recommendation(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     SAVING_FIELD_NUMBER: builtins.int
     SUBJECT_FIELD_NUMBER: builtins.int
-    rule: Global___RecommendationRule.ValueType
+    rule: global___RecommendationRule.ValueType
     message: builtins.str
     subject: builtins.str
     @property
@@ -474,7 +474,7 @@ class Recommendation(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        rule: Global___RecommendationRule.ValueType = ...,
+        rule: global___RecommendationRule.ValueType = ...,
         message: builtins.str = ...,
         saving: google.type.money_pb2.Money | None = ...,
         subject: builtins.str = ...,
@@ -482,7 +482,7 @@ class Recommendation(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["saving", b"saving"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["message", b"message", "rule", b"rule", "saving", b"saving", "subject", b"subject"]) -> None: ...
 
-Global___Recommendation: typing_extensions.TypeAlias = Recommendation
+global___Recommendation = Recommendation
 
 @typing.final
 class SplitRule(google.protobuf.message.Message):
@@ -494,20 +494,20 @@ class SplitRule(google.protobuf.message.Message):
     SHARES_FIELD_NUMBER: builtins.int
     label: builtins.str
     value: builtins.str
-    model: Global___SplitModel.ValueType
+    model: global___SplitModel.ValueType
     @property
-    def shares(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SplitShare]: ...
+    def shares(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SplitShare]: ...
     def __init__(
         self,
         *,
         label: builtins.str = ...,
         value: builtins.str = ...,
-        model: Global___SplitModel.ValueType = ...,
-        shares: collections.abc.Iterable[Global___SplitShare] | None = ...,
+        model: global___SplitModel.ValueType = ...,
+        shares: collections.abc.Iterable[global___SplitShare] | None = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["label", b"label", "model", b"model", "shares", b"shares", "value", b"value"]) -> None: ...
 
-Global___SplitRule: typing_extensions.TypeAlias = SplitRule
+global___SplitRule = SplitRule
 
 @typing.final
 class SplitShare(google.protobuf.message.Message):
@@ -525,7 +525,7 @@ class SplitShare(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["id", b"id", "weight", b"weight"]) -> None: ...
 
-Global___SplitShare: typing_extensions.TypeAlias = SplitShare
+global___SplitShare = SplitShare
 
 @typing.final
 class AttributedSpend(google.protobuf.message.Message):
@@ -553,4 +553,4 @@ class AttributedSpend(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["cost", b"cost", "own", b"own", "shared", b"shared"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["cost", b"cost", "id", b"id", "own", b"own", "shared", b"shared"]) -> None: ...
 
-Global___AttributedSpend: typing_extensions.TypeAlias = AttributedSpend
+global___AttributedSpend = AttributedSpend
