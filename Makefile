@@ -2,7 +2,7 @@
 # the environment in .venv, with uv from the PATH or else installed into .tools.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check format lint types imports protos protos-check docs docs-check deps lock audit bench bench-quick faults hostile replay-full clean
+.PHONY: help run test test-unit check format lint types imports protos protos-check docs docs-check deps lock audit bench bench-quick faults hostile replay-full focus-validate clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -87,6 +87,9 @@ hostile: $(STAMP) ## Send 100,000 hostile messages to every RPC of a server; two
 
 replay-full: $(STAMP) ## Replay all real calls, with room and without; a few minutes
 	$(PYTEST) tests/acceptance -m slow
+
+focus-validate: $(STAMP) ## Ask the official FOCUS validator about an invoice and a credit note; needs Python 3.12
+	$(BIN)/python -m tools.validate_focus
 
 clean: ## Remove what was made here (not the data of `make run`)
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

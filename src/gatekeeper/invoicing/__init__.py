@@ -1,0 +1,1 @@
+"""What an invoice is rendered as: files for people, for spreadsheets and for machines."""
