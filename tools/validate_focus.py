@@ -25,6 +25,8 @@ KNOWN = Path(__file__).with_name("focus_known_failures.toml")
 UV = Path(shutil.which(os.environ.get("UV", "uv")) or "uv").absolute()
 REQUIREMENTS = ("focus-validator==2.2.1", "pyarrow<22")
 OPTIONS = ("--block-download", "--validate-version", "1.2.0.1", "--output-type", "unittest")
+# It finds its own files from its own folder only.
+VALIDATE = "import os, focus_validator.main as it; os.chdir(os.path.dirname(os.path.dirname(it.__file__))); it.main()"
 # What our files claim to have: names of accounts, departments, tags, counted usage, and a price for each model.
 CRITERIA = ("ACCOUNT_NAMING", "SUB_ACCOUNT", "TAGGING", "USAGE_MEASUREMENT", "UNIT_PRICING")
 # Of its 578 rules, so many apply to our files; fewer would mean that it did not look.
@@ -72,14 +74,21 @@ def is_3_12(python: str) -> bool:
 
 
 def report(python: str, file: Path, destination: Path) -> ET.Element:
-    """Return the validator's report on a file. It finds its own files from its own folder only."""
-    run = [UV, "run", "--quiet", "--no-project", "--python", python]
+    """Return the validator's report on a file."""
+    run: list[str | Path] = [UV, "run", "--quiet", "--no-project", "--python", python]
     run += [part for requirement in REQUIREMENTS for part in ("--with", requirement)]
-    where = "import focus_validator, pathlib; print(pathlib.Path(focus_validator.__file__).parents[1])"
-    folder = subprocess.run([*run, "python", "-c", where], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-    asked = ["focus-validator", *OPTIONS, "--data-file", file, "--output-destination", destination]
+    asked: list[str | Path] = [
+        "python",
+        "-c",
+        VALIDATE,
+        *OPTIONS,
+        "--data-file",
+        file,
+        "--output-destination",
+        destination,
+    ]
     asked += ["--applicability-criteria", ",".join(f"{name}_SUPPORTED" for name in CRITERIA)]
-    validated = subprocess.run([*run, *asked], cwd=folder, capture_output=True, text=True, check=False)
+    validated = subprocess.run([*run, *asked], capture_output=True, text=True, check=False)
     if validated.returncode:
         sys.exit(validated.stdout + validated.stderr)
     return ET.parse(destination).getroot()  # noqa: S314

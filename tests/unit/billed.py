@@ -48,6 +48,7 @@ BUYER = Party(
     vat_id="FR12345678901",
 )
 STANDARD = Tax(category=TaxCategory.STANDARD, rate_percent=Decimal(19))
+WHOSE = Attribution(department="sales", campaign="spring", agent="a1", agent_type="writer")
 
 
 def execution(
@@ -55,7 +56,7 @@ def execution(
     *,
     cost: str = "0.123456789",
     day: str = "2026-11-20",
-    attribution: Attribution = Attribution(department="sales", campaign="spring", agent="a1", agent_type="writer"),
+    attribution: Attribution = WHOSE,
     **more: object,
 ) -> Execution:
     """Return an entry of the billing log."""
@@ -84,12 +85,16 @@ def month() -> list[Execution]:
             number,
             cost=f"0.{number:09}",
             day=f"2026-11-{number % 30 + 1:02}",
-            attribution=Attribution(department=department, campaign=campaign, agent=f"a{number % 3}", agent_type="writer"),
+            attribution=Attribution(
+                department=department, campaign=campaign, agent=f"a{number % 3}", agent_type="writer"
+            ),
             model=("gpt-5", "claude-sonnet-5", "")[number % 3],
         )
         for number, (department, campaign) in enumerate(names * 10, 1)
     ]
-    charged = execution(100, cost="2.5", day="2026-10-31", kind=ExecutionKind.EXPIRY_CHARGE, input_tokens=0, output_tokens=0)
+    charged = execution(
+        100, cost="2.5", day="2026-10-31", kind=ExecutionKind.EXPIRY_CHARGE, input_tokens=0, output_tokens=0
+    )
     taken_back = charged._replace(kind=ExecutionKind.REVERSAL, cost=-charged.cost)
     return [*entries, charged, taken_back, execution(100, cost="3.000000001", day="2026-10-31", late=True)]
 

@@ -38,7 +38,8 @@ def cell(value: Value) -> str:
     if isinstance(value, str):
         return text_cell(value)
     if isinstance(value, Decimal):
-        return f"{value:f}"
+        # Zero has no sign, even where it was rounded from below.
+        return f"{value or abs(value):f}"
     if value is None:
         return ""
     if isinstance(value, bool):

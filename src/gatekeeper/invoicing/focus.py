@@ -198,7 +198,9 @@ def _billing_month(document: InvoiceDocument) -> date:
 
 
 def _next_month(first: date) -> date:
-    return first.replace(year=first.year + 1, month=1) if first.month == DECEMBER else first.replace(month=first.month + 1)
+    return (
+        first.replace(year=first.year + 1, month=1) if first.month == DECEMBER else first.replace(month=first.month + 1)
+    )
 
 
 def _midnight(day: date, zone: tzinfo) -> str:
