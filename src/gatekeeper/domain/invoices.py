@@ -242,8 +242,9 @@ def minor_digits(currency: str) -> int:
 
 
 def rounded(amount: Decimal, digits: int) -> Decimal:
-    """Round an amount to whole minor units; halves away from zero, as accountants do."""
-    return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP, context=EXACT)
+    """Round an amount to whole minor units; halves away from zero, as accountants do. There is no -0."""
+    whole = amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP, context=EXACT)
+    return whole or abs(whole)
 
 
 def invoice_number(year: int, sequence: int) -> str:
