@@ -74,11 +74,11 @@ class Embedded:
                     }
                 ),
                 "FontDescriptor": _descriptor(document, typeface, name),
-                "W": PDFArray([0, PDFArray([round(typeface.width(glyph), 2) for glyph, _ in typeface.glyphs])]),
+                "W": PDFArray([0, PDFArray([round(width, 2) for _, _, width in typeface.glyphs])]),
                 "CIDToGIDMap": _stream(
                     document,
                     f"gids {typeface.name}",
-                    b"".join(struct.pack(">H", glyph) for glyph, _ in typeface.glyphs),
+                    b"".join(struct.pack(">H", glyph) for glyph, _, _ in typeface.glyphs),
                 ),
             }
         )
@@ -126,7 +126,7 @@ def _subset(typeface: Typeface) -> bytes:
         | uharfbuzz.SubsetFlags.NO_LAYOUT_CLOSURE
         | uharfbuzz.SubsetFlags.NO_HINTING
     )
-    wanted.glyph_set.update({glyph for glyph, _ in typeface.glyphs})
+    wanted.glyph_set.update({glyph for glyph, _, _ in typeface.glyphs})
     wanted.unicode_set.clear()
     wanted.drop_table_tag_set.update({int.from_bytes(tag) for tag in DROPPED})
     for tag, value in typeface.pins.items():
@@ -134,8 +134,10 @@ def _subset(typeface: Typeface) -> bytes:
     return bytes(uharfbuzz.subset(typeface.face, wanted).blob.data)
 
 
-def _texts(glyphs: Sequence[tuple[int, str]]) -> str:
-    entries = (f"<{code:04X}> <{text.encode('utf-16-be', 'replace').hex()}>" for code, (_, text) in enumerate(glyphs))
+def _texts(glyphs: Sequence[tuple[int, str, float]]) -> str:
+    entries = (
+        f"<{code:04X}> <{text.encode('utf-16-be', 'replace').hex()}>" for code, (_, text, _) in enumerate(glyphs)
+    )
     return CMAP.format(blocks="\n".join(_blocks(entries)))
 
 

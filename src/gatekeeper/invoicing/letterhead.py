@@ -41,8 +41,13 @@ LOGO_POINTS = 800
 LOGO_POINTS_MAX = 40_000_000
 FOOT = Style(size=7, colour=MUTED)
 FOOT_LINES_MAX = 5
+# The seller's name at the head; it stands whole among the addresses. A longer address than this is no address.
+NAME_LINES_MAX, PARTY_LINES_MAX = 3, 32
 LABEL = Style(size=7.2, bold=True, colour=MUTED)
-FACT = Style(size=9)
+PARTY_NAME = Style(size=9.4, bold=True)
+PARTY_LINE = Style(size=8.8)
+PARTY_WIDTH = 156.0
+FACT_LEADING, FACT_LINES_MAX = 12.6, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,11 @@ def logo(encoded: str) -> Logo | None:
     return Logo(picture=picture, width=picture.width * factor, height=picture.height * factor)
 
 
+def shortened(lines: Sequence[str], count: int) -> Sequence[str]:
+    """Return so many lines, the last with dots where more would follow."""
+    return lines if len(lines) <= count else [*lines[: count - 1], f"{lines[count - 1]} \u2026"]
+
+
 class Letterhead:
     """Draws what frames the pages of one document."""
 
@@ -81,7 +91,7 @@ class Letterhead:
         self.ink = legible(self.accent)
         self.logo = logo(document.branding.logo_base64)
         footer = [line for text in document.branding.footer.splitlines() for line in self._footer_lines(text)]
-        self._footer = footer[:FOOT_LINES_MAX]
+        self._footer = shortened(footer, FOOT_LINES_MAX)
         self.bottom = HEIGHT - 46 - max(len(self._footer), 1) * FOOT.leading
 
     @property
@@ -108,7 +118,7 @@ class Letterhead:
         if self.logo is None:
             style = Style(size=15, bold=True, colour=self.ink)
             lines = self._typesetter.wrap(seller, 270 * THOUSAND / style.size, bold=True)
-            for line in lines:
+            for line in shortened(lines, NAME_LINES_MAX):
                 sheet.text(LEFT, y + 13, line, style)
                 y += style.leading
         else:
@@ -123,8 +133,7 @@ class Letterhead:
 
     def _short(self, text: str, width: float) -> str:
         """Return the first line of a text, with dots for the rest of it."""
-        first, *rest = self._typesetter.wrap(text, width * THOUSAND / 8)
-        return f"{first} \u2026" if rest else first
+        return shortened(self._typesetter.wrap(text, width * THOUSAND / 8), 1)[0]
 
     def finish(self, sheet: Sheet, number: int, count: int) -> None:
         """Draw a page's foot, once it is known how many pages there are."""
@@ -148,26 +157,27 @@ def parties(book: Book, document: InvoiceDocument) -> None:
 
 
 def _party(book: Book, left: float, label: str, party: Party) -> float:
-    y = book.y
-    book.sheet.text(left, y, label, LABEL)
-    y += 3
-    for text, style in [
-        (party.legal_name or NO_NAME, Style(size=9.4, bold=True)),
-        *((line, Style(size=8.8, colour=INK)) for line in address(party)),
-    ]:
-        for line in book.typesetter.wrap(text, 156 * THOUSAND / style.size, bold=style.bold):
-            y += style.leading
-            book.sheet.text(left, y, line, style)
+    texts = [(party.legal_name or NO_NAME, PARTY_NAME), *((line, PARTY_LINE) for line in address(party))]
+    lines = [(line, style) for text, style in texts for line in _fit(book, text, style, PARTY_WIDTH)]
+    book.sheet.text(left, book.y, label, LABEL)
+    y = book.y + 3
+    for line, style in lines[:PARTY_LINES_MAX]:
+        y += style.leading
+        book.sheet.text(left, y, line, style)
     return y
+
+
+def _fit(book: Book, text: str, style: Style, width: float) -> Sequence[str]:
+    return book.typesetter.wrap(text, width * THOUSAND / style.size, bold=style.bold)
 
 
 def facts(document: InvoiceDocument) -> Sequence[tuple[str, str]]:
     """Return what identifies a document, by name."""
-    is_credit = document.kind is InvoiceKind.CREDIT_NOTE
+    is_due = document.kind is InvoiceKind.INVOICE
     found = [
-        ("Number", document.number or NO_NAME),
+        ("Number", document.number),
         ("Issue date", str(document.issue_date)),
-        ("" if is_credit else "Due date", str(document.due_date)),
+        ("Due date" if is_due else "", str(document.due_date)),
         ("Period", document.period),
         ("Credited invoice", document.credited_number),
         ("Your reference", document.terms.reference),
@@ -180,12 +190,11 @@ def facts(document: InvoiceDocument) -> Sequence[tuple[str, str]]:
 def _facts(book: Book, left: float, found: Sequence[tuple[str, str]]) -> float:
     y = book.y
     for name, fact in found:
-        lines = book.typesetter.wrap(fact, 78 * THOUSAND / FACT.size)
         book.sheet.text(left, y, name, Style(size=8, colour=MUTED), width=68)
-        for line in lines:
-            book.sheet.text(left + 74, y, line, Style(size=8.8))
-            y += FACT.leading
-    return y - FACT.leading
+        for line in shortened(_fit(book, fact, PARTY_LINE, 78), FACT_LINES_MAX):
+            book.sheet.text(left + 74, y, line, PARTY_LINE)
+            y += FACT_LEADING
+    return y - FACT_LEADING
 
 
 def due(book: Book, document: InvoiceDocument, accent: Colour, ink: Colour) -> None:
@@ -193,7 +202,7 @@ def due(book: Book, document: InvoiceDocument, accent: Colour, ink: Colour) -> N
     height = 46.0
     book.sheet.box(LEFT, book.y, RIGHT - LEFT, height, tint(accent, 0.09))
     book.sheet.box(LEFT, book.y, 3, height, accent)
-    until = f"Due {document.due_date}" if document.kind is InvoiceKind.INVOICE else f"Of {document.issue_date}"
+    until = f"Due {document.due_date}" if document.kind is InvoiceKind.INVOICE else f"On {document.issue_date}"
     book.sheet.text(LEFT + 16, book.y + 19, total_title(document), Style(size=8.5, colour=MUTED))
     book.sheet.text(LEFT + 16, book.y + 34, until, Style(size=9.4, bold=True))
     total = f"{document.currency} {amount(document.total_amount, document.digits)}"

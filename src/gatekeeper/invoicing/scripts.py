@@ -17,6 +17,7 @@ HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 RIGHT_TO_LEFT = frozenset(("R", "AL"))
 NUMBERS = frozenset(("EN", "AN"))
 LEFT_TO_RIGHT = "L"
+BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"), ("\u00ab", "\u00bb"))
 BREAKS_AFTER = "-_/.,;:@|"
 # Han, kana, and their punctuation: lines may break after any of them. Hangul breaks at its spaces.
 IDEOGRAPHIC = re.compile("[\u2e80-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
@@ -55,11 +56,19 @@ def runs(line: str) -> Sequence[tuple[str, bool]]:
     for turned in TURNED.finditer(kinds):
         if turned.start() > end:
             found.append((line[end : turned.start()], False))
-        found += _turned(line[turned.start() : turned.end()], kinds[turned.start() : turned.end()])
-        end = turned.end()
+        end = _closed(line, turned.start(), turned.end())
+        found += _turned(line[turned.start() : end], kinds[turned.start() : end])
     if end < len(line):
         found.append((line[end:], False))
     return found
+
+
+def _closed(line: str, start: int, end: int) -> int:
+    """Return where words that run to the left end: with the bracket that closes one of theirs."""
+    for opening, closing in BRACKETS:
+        if line[end : end + 1] == closing and line.count(opening, start, end) > line.count(closing, start, end):
+            return end + 1
+    return end
 
 
 def _kind(letter: str) -> str:
@@ -101,7 +110,8 @@ def pieces(text: str) -> Iterator[str]:
     begin = 0
     for end in range(1, len(text)):
         before = text[end - 1]
-        if (before == " " != text[end]) or before in BREAKS_AFTER or IDEOGRAPHIC.match(before):
+        breaks = before in BREAKS_AFTER and not text[end].isdigit()
+        if (before == " " != text[end]) or breaks or IDEOGRAPHIC.match(before):
             yield text[begin:end]
             begin = end
     if text:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 from gatekeeper.domain.invoices import InvoiceDocument, InvoiceKind, Line
+from gatekeeper.domain.money import ZERO
 
-from .sheets import AMBER, LEFT, MUTED, RIGHT, Book, Colour, Style
+from .sheets import AMBER, LEFT, MUTED, RIGHT, THOUSAND, Book, Colour, Style
 from .tables import Column, Row, Table
 from .words import amount, count, exact, payment, tax_title, total_title
 
@@ -15,17 +16,21 @@ HEADING = Style(size=11.5, bold=True)
 TEXT = Style(size=8.8)
 SMALL = Style(size=7.6, colour=MUTED)
 HASH = Style(size=7, colour=MUTED)
+LATE = "Late: used in an earlier month, recorded after that month's invoice."
 # Where the totals' names begin.
 TOTALS_LEFT = LEFT + 255
+# What is said of the payment stands beside them, if that takes no more lines than they do.
+TERMS_WIDTH, TERMS_LINES_MAX = 215.0, 6
 
 
 def lines(book: Book, document: InvoiceDocument, accent: Colour) -> None:
     """Draw the lines, or that there are none."""
+    numbers = 13 + 5 * max(len(str(len(document.lines))), 3)
     table = Table(
         book,
         [
-            Column(title="#", width=28, muted=True),
-            Column(title="Description", width=207.28),
+            Column(title="#", width=numbers, muted=True),
+            Column(title="Description", width=235.28 - numbers),
             Column(title="Calls", width=52, figures=True),
             Column(title="Input tokens", width=68, figures=True),
             Column(title="Output tokens", width=68, figures=True),
@@ -35,13 +40,11 @@ def lines(book: Book, document: InvoiceDocument, accent: Colour) -> None:
     )
     table.rows(_line(line, document.digits) for line in document.lines)
     if not document.lines:
-        table.rows([Row(cells=("", "Nothing was used.", "", "", "", amount(Decimal(0), document.digits)))])
+        table.rows([Row(cells=("", "Nothing was used.", "", "", "", amount(ZERO, document.digits)))])
     if any(line.late for line in document.lines):
         book.need(20)
         book.sheet.box(LEFT - 7, book.y + 8, 2.2, 8, AMBER)
-        book.sheet.text(
-            LEFT, book.y + 15, "Late: used in an earlier month, recorded after that month's invoice.", SMALL
-        )
+        book.sheet.text(LEFT, book.y + 15, LATE, SMALL)
         book.y += 18
 
 
@@ -64,6 +67,7 @@ def _line(line: Line, digits: int) -> Row:
 def totals(book: Book, document: InvoiceDocument, accent: Colour, ink: Colour) -> None:
     """Draw what the lines add up to, the tax, and what is to be paid."""
     book.need(118)
+    top = book.y
     book.y += 12
     digits = document.digits
     for name, value in (
@@ -84,16 +88,26 @@ def totals(book: Book, document: InvoiceDocument, accent: Colour, ink: Colour) -
     book.sheet.text(TOTALS_LEFT, book.y, "Exact sum of the ledger", SMALL)
     book.sheet.right(RIGHT, book.y, ledger, SMALL, width=150)
     book.y += 8
+    _terms(book, document, top)
     if document.terms.tax.note:
         book.paragraph(document.terms.tax.note, SMALL, left=TOTALS_LEFT)
 
 
-def terms(book: Book, document: InvoiceDocument) -> None:
-    """Draw how the amount is paid, and why it is taken back."""
-    _heading(book, "Credit" if document.kind is InvoiceKind.CREDIT_NOTE else "Payment")
-    book.paragraph(payment(document), TEXT)
-    if document.reason:
-        book.paragraph(f"Reason: {document.reason}", TEXT)
+def _terms(book: Book, document: InvoiceDocument, top: float) -> None:
+    """Draw how the amount is paid, and why it is taken back: beside the totals where that has room, else below."""
+    paragraphs = [payment(document), *([f"Reason: {document.reason}"] if document.reason else [])]
+    lines = [line for text in paragraphs for line in book.typesetter.wrap(text, TERMS_WIDTH * THOUSAND / TEXT.size)]
+    title = "Credit" if document.kind is InvoiceKind.CREDIT_NOTE else "Payment"
+    if len(lines) > TERMS_LINES_MAX:
+        _heading(book, title)
+        for text in paragraphs:
+            book.paragraph(text, TEXT)
+        return
+    y = top + 29
+    book.sheet.text(LEFT, y, title, Style(size=9, bold=True))
+    for line in lines:
+        y += TEXT.leading
+        book.sheet.text(LEFT, y + 1, line, TEXT)
 
 
 def breakdowns(book: Book, document: InvoiceDocument, accent: Colour) -> None:
@@ -111,7 +125,10 @@ def breakdowns(book: Book, document: InvoiceDocument, accent: Colour) -> None:
             accent,
         )
         costs = _aligned([day.cost for day in document.days])
-        table.rows(Row(cells=(day.day, count(day.calls), cost)) for day, cost in zip(document.days, costs, strict=True))
+        table.rows(
+            Row(cells=(day.day, count(day.calls), cost)) for day, cost in zip(document.days, costs, strict=False)
+        )
+        table.rows([Row(cells=("Sum", count(sum(day.calls for day in document.days)), costs[-1]), strong=True)])
     if document.models:
         _models(book, document, accent)
     if document.overrides:
@@ -142,8 +159,12 @@ def _models(book: Book, document: InvoiceDocument, accent: Colour) -> None:
                 cost,
             )
         )
-        for model, cost in zip(document.models, costs, strict=True)
+        for model, cost in zip(document.models, costs, strict=False)
     )
+    models = document.models
+    tokens = (sum(model.input_tokens for model in models), sum(model.output_tokens for model in models))
+    calls = sum(model.calls for model in models)
+    table.rows([Row(cells=("Sum", count(calls), *map(count, tokens), costs[-1]), strong=True)])
 
 
 def _overrides(book: Book, document: InvoiceDocument, accent: Colour) -> None:
@@ -162,8 +183,10 @@ def _overrides(book: Book, document: InvoiceDocument, accent: Colour) -> None:
     costs = _aligned([override.amount for override in document.overrides])
     table.rows(
         Row(cells=(override.reason or override.override_id, override.granted_by, count(override.calls), cost))
-        for override, cost in zip(document.overrides, costs, strict=True)
+        for override, cost in zip(document.overrides, costs, strict=False)
     )
+    calls = sum(override.calls for override in document.overrides)
+    table.rows([Row(cells=("Sum", "", count(calls), costs[-1]), strong=True)])
 
 
 def proof(book: Book, document: InvoiceDocument, content_hash: str) -> None:
@@ -178,7 +201,7 @@ def proof(book: Book, document: InvoiceDocument, content_hash: str) -> None:
 
 
 def _heading(book: Book, title: str, below: str = "") -> None:
-    book.need(96)
+    book.need(140)
     book.y += 34
     book.sheet.text(LEFT, book.y, title, HEADING)
     book.y += 3
@@ -191,8 +214,8 @@ def _money(document: InvoiceDocument) -> str:
     return f"{document.currency} {exact(document.ledger_amount)}"
 
 
-def _aligned(costs: Iterable[Decimal]) -> Sequence[str]:
-    """Return exact amounts, all with as many digits behind the point as the longest needs."""
-    texts = [exact(cost) for cost in costs]
-    longest = max((len(text.partition(".")[2]) for text in texts), default=0)
+def _aligned(costs: Sequence[Decimal]) -> Sequence[str]:
+    """Return exact amounts and then their sum, all with as many digits behind the point as the longest needs."""
+    texts = [exact(cost) for cost in (*costs, sum(costs, ZERO))]
+    longest = max(len(text.partition(".")[2]) for text in texts)
     return [f"{text:0<{len(text.partition('.')[0]) + 1 + longest}}" for text in texts]

@@ -13,6 +13,7 @@ from itertools import groupby, pairwise
 
 import uharfbuzz
 
+from .borrowed import EM, SQUARE, Borrowed
 from .scripts import JOINERS, PLAIN, clusters, pieces, region, runs, visible
 from .typefaces import Typeface, Typefaces
 
@@ -22,15 +23,17 @@ FEATURES = {"kern": True, "liga": False}
 FIGURES = {"kern": False, "liga": False}
 # Texts that come again: names, and the words of the invoice itself.
 REMEMBERED = 8192
-NOTHING = "\u200b"
+NOTHING = ""
+# The typeface's name, the rise above the line, and what `TJ` draws.
+Part = tuple[str, float, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shaped:
-    """A text as one line. `parts` are the typeface's name, the rise above the line, and what `TJ` draws."""
+    """A text as one line."""
 
     width: float
-    parts: Sequence[tuple[str, float, str]]
+    parts: Sequence[Part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,38 +92,44 @@ class Typesetter:
 
     def _shape(self, text: str, *, bold: bool = False) -> Shaped:
         width = 0.0
-        parts: list[tuple[str, float, str]] = []
+        parts: list[Part] = []
         home = region(text)
         for run, turned in runs(text):
-            found = [(typeface, part) for typeface, part in self._split(run, home, bold=bold)]
+            found = list(self._split(run, home, bold=bold))
             for typeface, part in reversed(found) if turned else found:
-                glyphs = _glyphs(typeface or self.typefaces.base(bold=bold), part, turned=turned, known=bool(typeface))
-                drawn, advance = _draw(typeface or self.typefaces.base(bold=bold), glyphs)
+                drawn, advance = self._part(typeface, part, turned=turned, bold=bold)
                 parts += drawn
                 width += advance
         return Shaped(width=width, parts=parts)
+
+    def _part(self, typeface: Typeface | None, part: str, *, turned: bool, bold: bool) -> tuple[Sequence[Part], float]:
+        if typeface is not None:
+            return _draw(typeface, _glyphs(typeface, part, turned=turned))
+        letters = [letter for letter in (part[::-1] if turned else part) if letter not in JOINERS]
+        if all(map(SQUARE.match, letters)):
+            borrowed = self.typefaces.borrow(region(part))
+            return _draw(borrowed, [Glyph(ord(letter), letter, EM, 0, 0) for letter in letters])
+        base = self.typefaces.base(bold=bold)
+        return _draw(base, [Glyph(0, letter, base.width(0), 0, 0) for letter in letters])
 
     def _split(self, run: str, home: str, *, bold: bool) -> Iterator[tuple[Typeface | None, str]]:
         """Yield a run's parts by typeface; None: no typeface has them."""
         if PLAIN.match(run):
             yield self.typefaces.base(bold=bold), run
             return
-        chosen: list[tuple[Typeface | None, str]] = []
+        chosen: list[tuple[Typeface | None, bool, str]] = []
         before: Typeface | None = None
         for cluster in clusters(run):
             wanted = [ord(letter) for letter in cluster if letter not in JOINERS]
             stays = cluster == " " and before is not None and ord(" ") in before.characters
             before = before if stays else self.typefaces.find(wanted, home, bold=bold)
-            chosen.append((before, cluster))
-        for typeface, group in groupby(chosen, key=lambda choice: choice[0]):
-            yield typeface, "".join(cluster for _, cluster in group)
+            chosen.append((before, before is None and bool(SQUARE.match(cluster)), cluster))
+        for (typeface, _), group in groupby(chosen, key=lambda choice: choice[:2]):
+            yield typeface, "".join(cluster for _, _, cluster in group)
 
 
-def _glyphs(typeface: Typeface, run: str, *, turned: bool, known: bool) -> Sequence[Glyph]:
+def _glyphs(typeface: Typeface, run: str, *, turned: bool) -> Sequence[Glyph]:
     """Return a run's glyphs from left to right."""
-    if not known:
-        box = typeface.width(0)
-        return [Glyph(0, letter, box, 0, 0) for letter in run if letter not in JOINERS]
     buffer = uharfbuzz.Buffer()
     buffer.cluster_level = uharfbuzz.BufferClusterLevel.MONOTONE_CHARACTERS
     buffer.add_str(run)
@@ -138,6 +147,8 @@ def _glyphs(typeface: Typeface, run: str, *, turned: bool, known: bool) -> Seque
 
 def _texts(begins: Sequence[int], run: str, *, turned: bool) -> Sequence[str]:
     """Return what each glyph stands for: of the characters that several glyphs share, one each, the last the rest."""
+    if len(begins) == len(run) and not turned and len(set(begins)) == len(run):
+        return list(run)
     ordered = begins[::-1] if turned else begins
     ends = [*sorted(set(ordered)), len(run)]
     following = dict(pairwise(ends))
@@ -150,21 +161,27 @@ def _texts(begins: Sequence[int], run: str, *, turned: bool) -> Sequence[str]:
     return texts[::-1] if turned else texts
 
 
-def _draw(typeface: Typeface, glyphs: Sequence[Glyph]) -> tuple[Sequence[tuple[str, float, str]], float]:
-    """Return the parts that draw glyphs, and how far they advance."""
-    parts: list[tuple[str, float, str]] = []
-    shift, width = 0.0, 0.0
-    for rise, group in groupby(glyphs, key=lambda glyph: glyph.y):
-        drawn: list[str] = []
-        for glyph in group:
-            shift += glyph.x
-            if round(shift, 1):
-                drawn.append(f"> {-shift:.1f} <")
-            drawn.append(f"{typeface.code(glyph.number, glyph.text):04X}")
-            shift = glyph.advance - typeface.width(glyph.number) - glyph.x
-            width += glyph.advance
+def _draw(typeface: Typeface | Borrowed, glyphs: Sequence[Glyph]) -> tuple[Sequence[Part], float]:
+    """Return the parts that draw glyphs, and how far they advance.
+
+    Kerning moves the next glyph. Marks would leave gaps that readers take for spaces: before and after them, a glyph is
+    as wide as it takes to get to the next one.
+    """
+    parts: list[Part] = []
+    drawn: list[str] = []
+    rise = 0.0
+    for glyph, following in zip(glyphs, [*glyphs[1:], None], strict=True):
+        if glyph.y != rise and drawn:
+            parts.append((typeface.name, rise, f"[<{''.join(drawn)}>]"))
+            drawn = []
+        rise = glyph.y
+        step = glyph.advance - glyph.x + (following.x if following else 0)
+        width = typeface.width(glyph.number)
+        if glyph.x or (following and following.x):
+            width = step
+        drawn.append(f"{typeface.code(glyph.number, glyph.text, width):04X}")
+        if round(step - width, 1):
+            drawn.append(f"> {width - step:.1f} <")
+    if drawn:
         parts.append((typeface.name, rise, f"[<{''.join(drawn)}>]"))
-    if round(shift, 1) and parts:
-        name, rise, body = parts[-1]
-        parts[-1] = (name, rise, f"{body[:-1]} {-shift:.1f}]")
-    return parts, width
+    return parts, sum(glyph.advance for glyph in glyphs)

@@ -18,6 +18,8 @@ TOP = 56.0
 THOUSAND = 1000
 # Text that is too wide for its place is set smaller, but stays legible.
 SMALLEST = 0.55
+# How high a capital is, of the type size.
+CAPITALS = 0.714
 HEX = re.compile(r"#[0-9a-fA-F]{6}\Z")
 
 Colour = tuple[float, float, float]
@@ -118,7 +120,9 @@ class Sheet:
         shaped = self.typesetter.shape(text, bold=style.bold)
         half = shaped.width * style.size / THOUSAND / 2
         cosine, sine = 0.588, 0.809
-        across, down = WIDTH / 2 - half * cosine, HEIGHT / 2 - half * sine
+        lift = style.size * CAPITALS / 2
+        across = WIDTH / 2 - half * cosine + lift * sine
+        down = HEIGHT / 2 - half * sine - lift * cosine
         red, green, blue = style.colour
         drawn = " ".join(f"/{name} {style.size:.2f} Tf {body} TJ" for name, _, body in shaped.parts)
         self.operators.append(

@@ -15,6 +15,8 @@ from pathlib import Path
 import pymupdf_fonts
 import uharfbuzz
 
+from .borrowed import Borrowed
+
 # The names that pymupdf_fonts gives to its files: regular and bold.
 BASE = ("notos", "notosbo")
 WIDE = ("figo", "figbo")
@@ -28,8 +30,8 @@ THOUSAND = 1000
 class Typeface:
     """A typeface in one weight, and the glyphs of it that a document draws.
 
-    A glyph gets a code of its own for each text that it stands for: readers copy the text by the code. All lengths are
-    in thousandths of the type size.
+    A glyph gets a code of its own for each text that it stands for, and each width that it takes: readers copy the text
+    by the code, and take a gap between two glyphs for a space. All lengths are in thousandths of the type size.
     """
 
     def __init__(self, name: str, blob: uharfbuzz.Blob, weight: float = REGULAR) -> None:
@@ -41,25 +43,30 @@ class Typeface:
         if self.pins:
             self.font.set_variations(self.pins)
         self.scale = THOUSAND / self.face.upem
-        self.glyphs: list[tuple[int, str]] = [(0, "\ufffd")]
-        self._codes: dict[tuple[int, str], int] = {}
+        self.glyphs: list[tuple[int, str, float]] = [(0, "\ufffd", 0.0)]
+        self._codes: dict[tuple[int, str, float], int] = {}
+        self._widths: dict[int, float] = {}
 
     @cached_property
     def characters(self) -> uharfbuzz.Set:
         """The code points that it has glyphs for."""
         return self.face.unicodes
 
-    def code(self, glyph: int, text: str) -> int:
-        """Return the code of a glyph that stands for a text."""
-        code = self._codes.get((glyph, text))
+    def code(self, glyph: int, text: str, width: float) -> int:
+        """Return the code of a glyph that stands for a text and is so wide."""
+        key = (glyph, text, width)
+        code = self._codes.get(key)
         if code is None:
-            code = self._codes[glyph, text] = len(self.glyphs)
-            self.glyphs.append((glyph, text))
+            code = self._codes[key] = len(self.glyphs)
+            self.glyphs.append(key)
         return code
 
     def width(self, glyph: int) -> float:
         """Return how far a glyph advances by itself."""
-        return float(self.font.get_glyph_h_advance(glyph) * self.scale)
+        width = self._widths.get(glyph)
+        if width is None:
+            width = self._widths[glyph] = float(self.font.get_glyph_h_advance(glyph) * self.scale)
+        return width
 
 
 class Typefaces:
@@ -68,6 +75,7 @@ class Typefaces:
     def __init__(self) -> None:
         """Open none yet."""
         self.opened: dict[str, Typeface] = {}
+        self.borrowed: dict[str, Borrowed] = {}
 
     def base(self, *, bold: bool) -> Typeface:
         """Return the typeface that draws the boxes for what no typeface has."""
@@ -84,6 +92,12 @@ class Typefaces:
             if found and partly is None:
                 partly = typeface
         return partly
+
+    def borrow(self, region: str) -> Borrowed:
+        """Return the typeface that readers have for a region's characters."""
+        if region not in self.borrowed:
+            self.borrowed[region] = Borrowed(f"H{len(self.borrowed)}", region)
+        return self.borrowed[region]
 
     def _candidates(self, region: str, *, bold: bool) -> Iterator[Typeface]:
         yield self._packaged(BASE[bold], BASE[bold])

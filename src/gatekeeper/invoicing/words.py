@@ -13,6 +13,11 @@ TITLES: Mapping[InvoiceKind, str] = {
     InvoiceKind.INVOICE: "Invoice",
     InvoiceKind.CREDIT_NOTE: "Credit note",
 }
+TOTALS: Mapping[InvoiceKind, str] = {
+    InvoiceKind.DRAFT: "Total so far",
+    InvoiceKind.INVOICE: "Total to pay",
+    InvoiceKind.CREDIT_NOTE: "Total credited",
+}
 TAXES: Mapping[TaxCategory, str] = {
     TaxCategory.STANDARD: "standard rate",
     TaxCategory.ZERO: "zero rated",
@@ -48,17 +53,17 @@ def tax_title(document: InvoiceDocument) -> str:
 
 def total_title(document: InvoiceDocument) -> str:
     """Say what the last amount is."""
-    return "Total credited" if document.kind is InvoiceKind.CREDIT_NOTE else "Total to pay"
+    return TOTALS[document.kind]
 
 
 def payment(document: InvoiceDocument) -> str:
     """Say when and how the amount is paid."""
     if document.kind is InvoiceKind.CREDIT_NOTE:
-        return (
-            f"This credit note takes invoice {document.credited_number} back as a whole. Nothing is to be paid on it."
-        )
+        return f"This credit note takes invoice {document.credited_number} back as a whole. It is not to be paid."
     if document.kind is InvoiceKind.DRAFT:
-        return "This is a draft: what is used until the month ends is yet to come. Nothing is to be paid on it."
+        return "This is a draft: what is used until the month ends is yet to come. It is not to be paid."
+    if not document.total_amount:
+        return "Nothing is to be paid."
     days = document.terms.payment_days
     within = f"within {days} {'day' if days == 1 else 'days'} of the issue date" if days else "on the issue date"
     return f"Payable {within}: by {document.due_date}. Please name invoice {document.number} with your payment."
