@@ -1,1 +1,1 @@
-"""What an invoice is rendered as: files for people, for spreadsheets and for machines."""
+"""What is an invoice rendered as? Files for people, for spreadsheets and for machines, all of one document."""
