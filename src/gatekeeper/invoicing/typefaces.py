@@ -20,7 +20,8 @@ from .borrowed import Borrowed
 # The names that pymupdf_fonts gives to its files: regular and bold.
 BASE = ("notos", "notosbo")
 WIDE = ("figo", "figbo")
-SYMBOLS = ("symbol1", "symbol2", "math")
+# Arrows, ticks and signs. Those named for symbols have outlines of another kind than is embedded here.
+SYMBOLS = ("cascadia",)
 REGULAR, BOLD = 400.0, 700.0
 # Kana are Japanese, Hangul is Korean; characters of the Han are drawn as in mainland China unless one of those is near.
 CJK = {"jp": "NotoSansJP", "kr": "NotoSansKR", "sc": "NotoSansSC", "tc": "NotoSansTC"}
@@ -141,7 +142,7 @@ def _other_files() -> Iterable[Path]:
     folder = _folder("manimgx_fonts")
     if folder is None:
         return ()
-    known = ("NotoSans[", "NotoSans-", "NotoSansSymbols[")
+    known = ("NotoSans[", "NotoSans-")
     return [path for path in sorted(folder.glob("Noto*.ttf")) if not path.name.startswith(known)]
 
 
