@@ -124,9 +124,8 @@ class Typesetter:
         chosen: list[tuple[Typeface | None, bool, str]] = []
         before: Typeface | None = None
         for cluster in clusters(run):
-            wanted = [ord(letter) for letter in cluster if letter not in JOINERS]
             stays = cluster == " " and before is not None and ord(" ") in before.characters
-            before = before if stays else self.typefaces.find(wanted, home, bold=bold)
+            before = before if stays else self.typefaces.find(cluster, home, bold=bold)
             chosen.append((before, before is None and bool(SQUARE.match(cluster)), cluster))
         for (typeface, _), group in groupby(chosen, key=lambda choice: choice[:2]):
             yield typeface, "".join(cluster for _, _, cluster in group)
