@@ -76,7 +76,7 @@ class Borrowed:
                 "DW": round(EM),
             }
         )
-        document.idToObject[BasicFonts].dict[self.name] = PDFDictionary(
+        font = PDFDictionary(
             {
                 "Type": PDFName("Font"),
                 "Subtype": PDFName("Type0"),
@@ -85,3 +85,4 @@ class Borrowed:
                 "DescendantFonts": PDFArray([document.Reference(descendant, f"descendant {self.name}")]),
             }
         )
+        document.idToObject[BasicFonts].dict[self.name] = document.Reference(font, f"font {self.name}")

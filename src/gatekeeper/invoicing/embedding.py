@@ -82,7 +82,7 @@ class Embedded:
                 ),
             }
         )
-        document.idToObject[BasicFonts].dict[typeface.name] = PDFDictionary(
+        font = PDFDictionary(
             {
                 "Type": PDFName("Font"),
                 "Subtype": PDFName("Type0"),
@@ -92,6 +92,7 @@ class Embedded:
                 "ToUnicode": _stream(document, f"texts {typeface.name}", _texts(typeface.glyphs).encode("ascii")),
             }
         )
+        document.idToObject[BasicFonts].dict[typeface.name] = document.Reference(font, f"font {typeface.name}")
 
 
 def _descriptor(document: Any, typeface: Typeface, name: PDFName) -> Any:

@@ -76,8 +76,8 @@ def logo(encoded: str) -> Logo | None:
 
 
 def shortened(lines: Sequence[str], count: int) -> Sequence[str]:
-    """Return so many lines, the last with dots where more would follow."""
-    return lines if len(lines) <= count else [*lines[: count - 1], f"{lines[count - 1]} \u2026"]
+    """Return so many lines; where more would follow, dots stand for the last letters."""
+    return lines if len(lines) <= count else [*lines[: count - 1], f"{lines[count - 1][:-2]}\u2026"]
 
 
 class Letterhead:
@@ -163,7 +163,7 @@ def _party(book: Book, left: float, label: str, party: Party) -> float:
     y = book.y + 3
     for line, style in lines[:PARTY_LINES_MAX]:
         y += style.leading
-        book.sheet.text(left, y, line, style)
+        book.sheet.text(left, y, line, style, width=PARTY_WIDTH)
     return y
 
 

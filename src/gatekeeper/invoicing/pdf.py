@@ -22,6 +22,13 @@ from .sheets import HEIGHT, LEFT, TOP, WIDTH, Book
 CREATOR = "Budget Gatekeeper"
 
 
+class Paper(Canvas):  # type: ignore[misc]
+    """Pages without reportlab's first typeface: each page would name it, and nothing embeds it."""
+
+    def _make_preamble(self) -> None:
+        self._preamble = "1 0 0 1 0 0 cm"
+
+
 def render(document: InvoiceDocument, out: BinaryIO, content_hash: str = "") -> None:
     """Write an invoice as PDF; `content_hash` (the SHA-256 of its canonical text, in hex) is printed where given."""
     typesetter = Typesetter()
@@ -31,7 +38,7 @@ def render(document: InvoiceDocument, out: BinaryIO, content_hash: str = "") -> 
         letterhead.finish(sheet, number, len(book.sheets))
     # Bytes as they are: as text, pages take a fifth more room and time.
     rl_config.useA85 = 0
-    canvas = Canvas(out, pagesize=(WIDTH, HEIGHT), pageCompression=1, invariant=1, lang="en")
+    canvas = Paper(out, pagesize=(WIDTH, HEIGHT), pageCompression=1, invariant=1, lang="en", pdfVersion=(1, 7))
     canvas.setTitle(letterhead.name)
     canvas.setAuthor(document.seller.legal_name)
     canvas.setSubject(f"{document.organization}, {document.period}")

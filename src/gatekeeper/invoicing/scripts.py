@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 # Joiners and variation selectors change their neighbours' shapes, and are needed for that.
 JOINERS = "\u200c\u200d\ufe0e\ufe0f"
-HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 RIGHT_TO_LEFT = frozenset(("R", "AL"))
 NUMBERS = frozenset(("EN", "AN"))
 LEFT_TO_RIGHT = "L"
@@ -30,9 +30,9 @@ TURNED = re.compile("[R](?:[NM]*[RE]|M)*")
 
 def visible(text: str) -> str:
     """Return a text with each character that cannot be seen spelled out, and white space as single spaces."""
-    if PLAIN.match(text):
-        return " ".join(text.split(" "))
     spaced = " ".join(text.split())
+    if PLAIN.match(spaced):
+        return spaced
     return "".join(
         f"[U+{ord(letter):04X}]" if unicodedata.category(letter) in HIDDEN and letter not in JOINERS else letter
         for letter in spaced

@@ -191,7 +191,7 @@ def _overrides(book: Book, document: InvoiceDocument, accent: Colour) -> None:
 
 def proof(book: Book, document: InvoiceDocument, content_hash: str) -> None:
     """Draw what lets anybody check that nothing was changed since."""
-    _heading(book, "Proof", f"{count(document.entries)} entries of the ledger stand behind this document.")
+    _heading(book, "Proof", f"{count(document.entries)} entries of the ledger stand behind this document.", room=84)
     for name, value in (("Ledger hash", document.ledger_hash), ("Content hash", content_hash)):
         if value:
             book.need(HASH.leading)
@@ -200,8 +200,8 @@ def proof(book: Book, document: InvoiceDocument, content_hash: str) -> None:
             book.sheet.text(LEFT + 62, book.y, value, HASH, width=RIGHT - LEFT - 62)
 
 
-def _heading(book: Book, title: str, below: str = "") -> None:
-    book.need(140)
+def _heading(book: Book, title: str, below: str = "", room: float = 140) -> None:
+    book.need(room)
     book.y += 34
     book.sheet.text(LEFT, book.y, title, HEADING)
     book.y += 3

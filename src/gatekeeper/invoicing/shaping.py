@@ -6,6 +6,8 @@ text that it stands for, so that what is copied from the page is what was writte
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,9 +23,12 @@ from .typefaces import Typeface, Typefaces
 FEATURES = {"kern": True, "liga": False}
 # Figures stand below each other: nothing may move them closer.
 FIGURES = {"kern": False, "liga": False}
+# A character that no typeface has, and what would join it to the next.
+LETTER = re.compile(f".[{JOINERS}]*", re.DOTALL)
 # Texts that come again: names, and the words of the invoice itself.
 REMEMBERED = 8192
-NOTHING = ""
+# What a glyph stands for that is one too many: readers make something up for glyphs that stand for nothing.
+NOTHING = "\u200b"
 # The typeface's name, the rise above the line, and what `TJ` draws.
 Part = tuple[str, float, str]
 
@@ -105,12 +110,11 @@ class Typesetter:
     def _part(self, typeface: Typeface | None, part: str, *, turned: bool, bold: bool) -> tuple[Sequence[Part], float]:
         if typeface is not None:
             return _draw(typeface, _glyphs(typeface, part, turned=turned))
-        letters = [letter for letter in (part[::-1] if turned else part) if letter not in JOINERS]
-        if all(map(SQUARE.match, letters)):
-            borrowed = self.typefaces.borrow(region(part))
-            return _draw(borrowed, [Glyph(ord(letter), letter, EM, 0, 0) for letter in letters])
+        if all(map(SQUARE.match, part)):
+            return _draw(self.typefaces.borrow(region(part)), [Glyph(ord(letter), letter, EM, 0, 0) for letter in part])
         base = self.typefaces.base(bold=bold)
-        return _draw(base, [Glyph(0, letter, base.width(0), 0, 0) for letter in letters])
+        boxes = [Glyph(0, text, base.width(0), 0, 0) for text in LETTER.findall(part)]
+        return _draw(base, boxes[::-1] if turned else boxes)
 
     def _split(self, run: str, home: str, *, bold: bool) -> Iterator[tuple[Typeface | None, str]]:
         """Yield a run's parts by typeface; None: no typeface has them."""
@@ -120,9 +124,8 @@ class Typesetter:
         chosen: list[tuple[Typeface | None, bool, str]] = []
         before: Typeface | None = None
         for cluster in clusters(run):
-            wanted = [ord(letter) for letter in cluster if letter not in JOINERS]
             stays = cluster == " " and before is not None and ord(" ") in before.characters
-            before = before if stays else self.typefaces.find(wanted, home, bold=bold)
+            before = before if stays else self.typefaces.find(cluster, home, bold=bold)
             chosen.append((before, before is None and bool(SQUARE.match(cluster)), cluster))
         for (typeface, _), group in groupby(chosen, key=lambda choice: choice[:2]):
             yield typeface, "".join(cluster for _, _, cluster in group)
@@ -156,6 +159,8 @@ def _texts(begins: Sequence[int], run: str, *, turned: bool) -> Sequence[str]:
     for begin, group in groupby(ordered):
         count = len(list(group))
         shared = run[begin : following[begin]]
+        if count > len(shared):
+            shared = unicodedata.normalize("NFKD", shared)
         texts += [shared[place : place + 1] or NOTHING for place in range(count - 1)]
         texts.append(shared[count - 1 :] or NOTHING)
     return texts[::-1] if turned else texts

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from .sheets import AMBER, HAIRLINE, INK, LEFT, MUTED, THOUSAND, Book, Colour, Style
+from .sheets import AMBER, HAIRLINE, INK, LEFT, MUTED, THOUSAND, Book, Colour, Sheet, Style
 
 HEAD = Style(size=7.2, bold=True, colour=MUTED)
 CELL = Style(size=8.6)
@@ -17,6 +17,7 @@ NOTE = Style(size=8.6, colour=MUTED)
 # Between two columns, and above and below a row's text.
 GAP = 10.0
 PADDING = 4.4
+HEAD_GAP = 5.0
 # A row of more lines than this is drawn as several.
 LINES_MAX = 24
 
@@ -44,13 +45,12 @@ class Table:
     """Draws rows into a book, one after the other."""
 
     def __init__(self, book: Book, columns: Sequence[Column], accent: Colour) -> None:
-        """Draw the head where the book is, on a page with room for a row or two as well."""
+        """Draw the head where the book is, once there is a row below it."""
         self._book = book
         self._columns = columns
         self._accent = accent
         self._lefts = list(accumulate((column.width for column in columns), initial=LEFT))
-        book.need(5 * CELL.leading)
-        self._head()
+        self._headed: Sheet | None = None
 
     def rows(self, rows: Iterable[Row]) -> None:
         """Draw rows."""
@@ -59,13 +59,14 @@ class Table:
 
     def _head(self) -> None:
         book = self._book
+        self._headed = book.sheet
         book.y += HEAD.leading
         for column, left in zip(self._columns, self._lefts, strict=False):
             if column.figures:
                 book.sheet.right(left + column.width, book.y, column.title, HEAD, width=column.width - GAP)
             else:
                 book.sheet.text(left, book.y, column.title, HEAD, width=column.width - GAP)
-        book.y += 5
+        book.y += HEAD_GAP
         book.sheet.rule(book.y, self._accent, thick=0.9)
 
     def _row(self, row: Row) -> None:
@@ -84,7 +85,9 @@ class Table:
     def _draw(self, texts: Sequence[Sequence[str]], row: Row, *, last: bool) -> None:
         book = self._book
         height = max(map(len, texts)) * CELL.leading + 2 * PADDING
-        if book.need(height):
+        is_headed = self._headed is book.sheet
+        book.need(height if is_headed else height + HEAD.leading + HEAD_GAP)
+        if self._headed is not book.sheet:
             self._head()
         for lines, column, left in zip(texts, self._columns, self._lefts, strict=False):
             style = Style(size=CELL.size, bold=row.strong, colour=MUTED if column.muted else INK)
@@ -93,7 +96,7 @@ class Table:
                 if column.figures:
                     book.sheet.right(left + column.width, y, line, style, width=column.width - GAP)
                 else:
-                    book.sheet.text(left, y, line, style)
+                    book.sheet.text(left, y, line, style, width=column.width - GAP)
         if row.marked:
             book.sheet.box(LEFT - 7, book.y + 3, 2.2, height - 6, AMBER)
         book.y += height

@@ -7,8 +7,8 @@ come from packages: what is installed on a machine otherwise would change an inv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,15 +16,19 @@ import pymupdf_fonts
 import uharfbuzz
 
 from .borrowed import Borrowed
+from .scripts import JOINERS
 
 # The names that pymupdf_fonts gives to its files: regular and bold.
 BASE = ("notos", "notosbo")
 WIDE = ("figo", "figbo")
-SYMBOLS = ("symbol1", "symbol2", "math")
+# Arrows, ticks and signs. Those named for symbols have outlines of another kind than is embedded here.
+SYMBOLS = ("cascadia",)
 REGULAR, BOLD = 400.0, 700.0
 # Kana are Japanese, Hangul is Korean; characters of the Han are drawn as in mainland China unless one of those is near.
 CJK = {"jp": "NotoSansJP", "kr": "NotoSansKR", "sc": "NotoSansSC", "tc": "NotoSansTC"}
 THOUSAND = 1000
+# Characters whose typeface is known: as many as a Chinese invoice may have.
+REMEMBERED = 16384
 
 
 class Typeface:
@@ -76,14 +80,16 @@ class Typefaces:
         """Open none yet."""
         self.opened: dict[str, Typeface] = {}
         self.borrowed: dict[str, Borrowed] = {}
+        self.find = lru_cache(REMEMBERED)(self._find)
+        self._files = lru_cache(_files)
 
     def base(self, *, bold: bool) -> Typeface:
         """Return the typeface that draws the boxes for what no typeface has."""
         return self._packaged(BASE[bold], BASE[bold])
 
-    def find(self, cluster: Iterable[int], region: str, *, bold: bool) -> Typeface | None:
+    def _find(self, cluster: str, region: str, *, bold: bool) -> Typeface | None:
         """Return the first typeface that has all of these characters, else the first that has one of them."""
-        wanted = set(cluster)
+        wanted = {ord(letter) for letter in cluster if letter not in JOINERS}
         partly = None
         for typeface in self._candidates(region, bold=bold):
             found = sum(character in typeface.characters for character in wanted)
@@ -102,9 +108,7 @@ class Typefaces:
     def _candidates(self, region: str, *, bold: bool) -> Iterator[Typeface]:
         yield self._packaged(BASE[bold], BASE[bold])
         yield self._packaged(WIDE[bold], WIDE[bold])
-        for path in _cjk_files(region):
-            yield self._variable(path, bold=bold)
-        for path in _other_files():
+        for path in self._files(region):
             yield self._variable(path, bold=bold)
         for name in SYMBOLS:
             yield self._packaged(name, name)
@@ -127,6 +131,11 @@ def _label(number: int) -> str:
     return f"G{number}"
 
 
+def _files(region: str) -> Sequence[Path]:
+    """Return the files of the extra typefaces, in the order in which they are asked."""
+    return [*_cjk_files(region), *_other_files()]
+
+
 def _cjk_files(region: str) -> Iterable[Path]:
     """Return the files with Chinese, Japanese and Korean glyphs, those of a region first."""
     folder = _folder("justmytype_intl_cjk")
@@ -141,7 +150,7 @@ def _other_files() -> Iterable[Path]:
     folder = _folder("manimgx_fonts")
     if folder is None:
         return ()
-    known = ("NotoSans[", "NotoSans-", "NotoSansSymbols[")
+    known = ("NotoSans[", "NotoSans-")
     return [path for path in sorted(folder.glob("Noto*.ttf")) if not path.name.startswith(known)]
 
 
