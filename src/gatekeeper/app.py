@@ -42,6 +42,7 @@ from gatekeeper.services.execution_logs import ExecutionLogs
 from gatekeeper.services.repetition import Failures
 from gatekeeper.services.reports import Reports
 from gatekeeper.services.rollups import roll_up_forever
+from gatekeeper.services.spend import Spending
 from gatekeeper.services.watch import INTERVAL_S as TELL_INTERVAL_S
 from gatekeeper.settings import Settings
 from gatekeeper.vigilance import vigils
@@ -135,6 +136,7 @@ async def _listening(settings: Settings, parts: Parts, witnesses: Witnesses) -> 
             alerts=Alerts(parts.reads),
             grants=parts.grants,
             watches=parts.watches,
+            spending=Spending(parts.reads),
         ),
         AdminServicer(reads=parts.reads, writes=parts.changes, audit_key=parts.audit_key),
         parts.health,

@@ -233,7 +233,7 @@ class Settings(BaseSettings):
         10,
         ge=0.05,
         le=3600,
-        description="How often executions are added up for reports: how many seconds of them a report counts one by one.",
+        description="How often executions are added up for reports; reports count the newer ones one by one.",
     )
     breaker_per_minute_max: Amount | None = Field(
         None, description="A run or agent that spends more in a minute is frozen, and an alert sent. Unset: none is."

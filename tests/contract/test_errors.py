@@ -178,7 +178,13 @@ def test_a_server_that_stops_says_so() -> None:
         server = build_server(
             GatekeeperServicer(nothing, nothing, nothing),
             ReportServicer(
-                reports=nothing, budgets=nothing, trail=nothing, alerts=nothing, grants=nothing, watches=nothing
+                reports=nothing,
+                budgets=nothing,
+                trail=nothing,
+                alerts=nothing,
+                grants=nothing,
+                watches=nothing,
+                spending=nothing,
             ),
             AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey()),
             health,

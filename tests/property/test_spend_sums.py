@@ -87,7 +87,8 @@ class Log:
         """Return a round instant, or one at which something was recorded, or the next microsecond."""
         if isinstance(offset, timedelta):
             return START + offset
-        return self.instants[offset // 2 % len(self.instants)] + timedelta(microseconds=offset % 2)
+        at: datetime = self.instants[offset // 2 % len(self.instants)]
+        return at + timedelta(microseconds=offset % 2)
 
     def sums(self, span: Span, by: Sequence[str]) -> list[SpendRow]:
         """Add up entry by entry."""
@@ -155,7 +156,7 @@ def on_database(url: str) -> Iterator[tuple[Run, psycopg.AsyncConnection[Any]]]:
 numbers = iter(range(10**6))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(recorded=batches, asked=st.lists(st.tuples(spans, BY), min_size=1, max_size=4))
 def test_sums_are_those_of_the_entries(
     url: str, on_database: tuple[Run, psycopg.AsyncConnection[Any]], recorded: Any, asked: Any

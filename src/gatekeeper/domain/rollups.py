@@ -54,9 +54,7 @@ def parts_of(span: Span, mark: datetime | None) -> Parts:
         return Parts(dates=None, edges=_edges(span.period, (begin, end)))
     assert last is not None
     # The first cut is before the mark, hence a midnight.
-    dates = Dates(
-        period=span.period, recorded_from=first.date(), recorded_before=None if last == mark else last.date()
-    )
+    dates = Dates(period=span.period, recorded_from=first.date(), recorded_before=None if last == mark else last.date())
     return Parts(dates=dates, edges=_edges(span.period, (begin, first), (last, end)))
 
 

@@ -1,4 +1,4 @@
-"""Who keeps the sums of executions that reports are made from? Every server, each organization one of them at a time."""
+"""Who keeps the sums that reports are made from? Every server; each organization's, one of them at a time."""
 
 from __future__ import annotations
 

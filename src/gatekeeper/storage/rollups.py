@@ -52,7 +52,9 @@ RECORDED_ON = "(committed_at AT TIME ZONE 'UTC')::date"
 # of spend_marks_pkey and one of executions_newest_idx.
 BEHIND = """
 SELECT o.organization FROM organizations o
-CROSS JOIN LATERAL (SELECT max(committed_at) AS at FROM executions WHERE organization = o.organization OFFSET 0) AS newest
+CROSS JOIN LATERAL (
+    SELECT max(committed_at) AS at FROM executions WHERE organization = o.organization OFFSET 0
+) AS newest
 LEFT JOIN LATERAL (SELECT recorded_before FROM spend_marks WHERE organization = o.organization OFFSET 0) AS mark ON true
 WHERE newest.at > coalesce(mark.recorded_before, %s)
 ORDER BY o.organization

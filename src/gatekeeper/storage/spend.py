@@ -18,7 +18,7 @@ from gatekeeper.domain.invoices import Span
 from gatekeeper.domain.rollups import Dates, Edge, Parts, parts_of
 from gatekeeper.domain.spend import SpendRow, Totals
 
-from .connections import Connection, Pool
+from .connections import Connection, Pool, first
 from .rollups import MEASURES
 
 # What executions can be grouped by.
@@ -87,8 +87,17 @@ WHERE {behind} ORDER BY cost DESC, {columns} LIMIT {limit}
 
 MARK = "SELECT recorded_before FROM spend_marks WHERE organization = %s"
 
-# The newest execution, by executions_newest_idx. Whatever is recorded after this snapshot is not older.
-NEWEST = "SELECT max(committed_at) FROM executions WHERE organization = %s"
+# Before when all that this snapshot has of an organization was recorded: just behind its newest execution, by
+# executions_newest_idx, or when it was opened. Whatever is recorded later is not older than that execution.
+READ_TIME = """
+SELECT coalesce(
+    (SELECT max(committed_at) FROM executions WHERE organization = o.organization) + interval '1 microsecond',
+    o.created_at)
+FROM organizations o WHERE organization = %s
+"""
+
+# Counts denials between two instants, by denials_newest_idx.
+DENIALS = "SELECT count(*) FROM denials WHERE organization = %s AND denied_at >= %s AND denied_at < %s"
 
 # One snapshot for all statements of a report. None of them takes long enough to be worth a compiler.
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit = off"
@@ -102,10 +111,17 @@ async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def newest_recorded(connection: Connection, organization: str) -> datetime | None:
-    """Return when the newest execution was recorded; None where there is none."""
-    row = await (await connection.execute(NEWEST, (organization,))).fetchone()
-    return row[0] if row else None
+async def read_time(connection: Connection, organization: str) -> datetime:
+    """Return an instant before which all was recorded that this snapshot has of an organization, and nothing else."""
+    found: datetime = first(await (await connection.execute(READ_TIME, (organization,))).fetchone())
+    return found
+
+
+async def count_denials(connection: Connection, organization: str, since: datetime, until: datetime) -> int:
+    """Return how many calls were denied from one instant on and before another."""
+    cursor = await connection.execute(DENIALS, (organization, since, until))
+    count: int = first(await cursor.fetchone())
+    return count
 
 
 async def add_up(connection: Connection, organization: str, spans: Sequence[Span], by: Sequence[str]) -> list[SpendRow]:
@@ -199,7 +215,7 @@ def _list(names: Mapping[str, str]) -> sql.Composed:
 
 
 def _named(expressions: Mapping[str, str]) -> list[sql.Composable]:
-    return [sql.SQL(f"{expression} AS {name}") for name, expression in expressions.items()]  # type: ignore[arg-type]
+    return [sql.SQL(f"{expression} AS {name}") for name, expression in expressions.items()]
 
 
 def _row(row: Sequence[Any], width: int) -> SpendRow:
