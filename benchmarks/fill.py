@@ -23,7 +23,7 @@ BYTES_EACH: Final = 1_300  # what an execution and its reservation take at most 
 STEP: Final = 500_000  # rows between two signs of life
 # Each run makes so many calls before the next one begins.
 CALLS_OF_RUN: Final = 100
-# What calls are for, in turns; the first campaign has a cap, as it has in every scenario.
+# What runs are for, in turns; the first campaign has a cap, as it has in every scenario. An agent has one department.
 CAMPAIGNS: Final = (CAMPAIGN, "spring", "autumn", "")
 DEPARTMENTS: Final = ("marketing", "sales", "")
 AGENT_TYPES: Final = ("content", "seo")
@@ -45,10 +45,10 @@ SELECT
     substr(ms, 1, 8) || '-' || substr(ms, 9) || '-7' || substr(noise, 1, 3)
         || '-8' || substr(noise, 4, 3) || '-' || substr(noise, 7, 12),
     (%(campaigns)s::text[])[1 + call / %(calls_of_run)s %% cardinality(%(campaigns)s::text[])],
-    (%(departments)s::text[])[1 + call / %(calls_of_run)s %% cardinality(%(departments)s::text[])],
+    (%(departments)s::text[])[1 + call / %(calls_of_run)s %% %(agents)s %% cardinality(%(departments)s::text[])],
     'agent-' || lpad((call / %(calls_of_run)s %% %(agents)s)::text, 2, '0'),
     'past-' || call / %(calls_of_run)s,
-    (%(agent_types)s::text[])[1 + call / %(calls_of_run)s %% cardinality(%(agent_types)s::text[])],
+    (%(agent_types)s::text[])[1 + call / %(calls_of_run)s %% %(agents)s %% cardinality(%(agent_types)s::text[])],
     (%(models)s::text[])[1 + call %% cardinality(%(models)s::text[])],
     0.01, 'COMMITTED',
     to_char(made, 'YYYY-MM-DD'), to_char(made, 'YYYY-MM'),

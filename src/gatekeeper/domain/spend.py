@@ -132,8 +132,8 @@ def month_before(period: str) -> str:
 
 
 def by_day(rows: Iterable[SpendRow], period: str, today: date) -> Sequence[DayTotal]:
-    """Return the days of a month up to `today`, those without a call too. The rows' key is (month, day)."""
-    found: Mapping[str, Totals] = {row.key[1]: row.totals for row in rows if row.key[0] == period}
+    """Return the days of a month up to `today`, those without a call too. The rows are its days."""
+    found: Mapping[str, Totals] = {row.key[0]: row.totals for row in rows}
     days = {f"{period}-{number:02}" for number in range(1, days_in(period) + 1)}
     until = today.isoformat()
     return [

@@ -99,13 +99,13 @@ class Spending:
             async with storage.snapshot(self._reads) as connection:
                 month = await _open(connection, asked, None)
                 name, before = month.organization.organization, month_before(month.period)
-                spans = [month.span, Span(period=before, recorded_before=month.read_time)]
-                rows = await storage.add_up(connection, name, spans, ("month", "day"))
-                totals = total(row for row in rows if row.key[0] == month.period)
+                rows = await storage.add_up(connection, name, [month.span], ("day",))
+                earlier = Span(period=before, recorded_before=month.read_time)
+                rows_before = await storage.add_up_costs(connection, name, [earlier], ("day",))
                 balances = await _balances(connection, month, [ORGANIZATION])
                 denials = await _count_denials(connection, month, asked.as_of)
-        budget = balances.get("")
-        days, days_before = by_day(rows, month.period, month.today), by_day(rows, before, month.today)
+        budget, totals = balances.get(""), total(rows)
+        days, days_before = by_day(rows, month.period, month.today), by_day(rows_before, before, month.today)
         return Summary(
             month=month,
             totals=totals,
@@ -174,7 +174,7 @@ async def _budgets(
     balances = await _balances(connection, month, [Scope(kind, name) for name in {row.key[0] for row in rows} - {""}])
     if not (balances and month.is_past):
         return balances
-    sums = await storage.add_up(connection, month.organization.organization, [month.span], by[:1])
+    sums = await storage.add_up_costs(connection, month.organization.organization, [month.span], by[:1])
     spent = {row.key[0]: row.totals.cost for row in sums}
     return {name: balance._replace(spent=spent[name]) for name, balance in balances.items()}
 

@@ -96,7 +96,10 @@ ON CONFLICT (organization, {", ".join(KEY)}) DO UPDATE SET
 ADVANCE = "UPDATE spend_marks SET recorded_before = %(next)s WHERE organization = %(organization)s"
 
 # By the index, also where nothing is known of the table; quick statements need no compiler.
-BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
+BY_INDEX = """
+SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL max_parallel_workers_per_gather = 0;
+SET LOCAL jit = off
+"""
 
 
 async def behind(connection: Connection) -> list[str]:

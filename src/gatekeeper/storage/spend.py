@@ -6,8 +6,9 @@ process may move executions from here to there at any time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from psycopg import sql
 
 from gatekeeper.domain.invoices import Span
+from gatekeeper.domain.money import ZERO
 from gatekeeper.domain.rollups import Dates, Edge, Parts, parts_of
 from gatekeeper.domain.spend import SpendRow, Totals
 
@@ -59,6 +61,11 @@ FIGURES: Mapping[str, str] = {
     },
 }
 
+# The figures that are whole numbers.
+WHOLE = frozenset(field.name for field in fields(Totals) if field.type == "int")
+# What is enough to say what days have cost, and what it is made of.
+COST_FIGURES, COST_MEASURES = ("entries", "calls", "cost"), ("entries", "cost")
+
 # Rollups of a month, by spend_rollups_pkey.
 ROLLED_UP = sql.SQL("SELECT {columns}, kind, outcome, late, {measures} FROM spend_rollups WHERE {condition}")
 
@@ -99,8 +106,23 @@ FROM organizations o WHERE organization = %s
 # Counts denials between two instants, by denials_newest_idx.
 DENIALS = "SELECT count(*) FROM denials WHERE organization = %s AND denied_at >= %s AND denied_at < %s"
 
-# One snapshot for all statements of a report. None of them takes long enough to be worth a compiler.
-SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit = off"
+# One snapshot for all statements of a report. Each reads by an index what it is about, however little the planner makes
+# of one month among all that there were; on one processor, for the others are the calls'.
+SNAPSHOT = """
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL enable_seqscan = off;
+SET LOCAL max_parallel_workers_per_gather = 0;
+SET LOCAL jit = off
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What executions are grouped by, which of FIGURES are asked for, and the MEASURES that these are made of."""
+
+    by: tuple[str, ...]
+    figures: tuple[str, ...] = tuple(FIGURES)
+    measures: tuple[str, ...] = tuple(MEASURES)
 
 
 @asynccontextmanager
@@ -129,8 +151,16 @@ async def add_up(connection: Connection, organization: str, spans: Sequence[Span
 
     Spans must not overlap. In any transaction or none: all of it is from one snapshot.
     """
-    listed = ALL.format(columns=_columns(by), names=_names())
-    return [_row(row, len(by)) for row in await _sum(connection, organization, spans, by, listed)]
+    wanted = Wanted(by=tuple(by))
+    return [_row(row, wanted) for row in await _sum(connection, organization, spans, wanted, _all(wanted))]
+
+
+async def add_up_costs(
+    connection: Connection, organization: str, spans: Sequence[Span], by: Sequence[str]
+) -> list[SpendRow]:
+    """Return the same with entries, calls and cost alone, which takes half the time."""
+    wanted = Wanted(by=tuple(by), figures=COST_FIGURES, measures=COST_MEASURES)
+    return [_row(row, wanted) for row in await _sum(connection, organization, spans, wanted, _all(wanted))]
 
 
 async def list_dearest(
@@ -143,18 +173,18 @@ async def list_dearest(
     limit: int,
 ) -> tuple[list[SpendRow], Decimal]:
     """Return those behind a cost and key, the dearest first; and what all that are listed here cost."""
+    wanted = Wanted(by=tuple(by))
     behind: sql.Composable = sql.SQL("true")
     if after is not None:
-        behind = sql.SQL("(-cost, {}) > ({}, {})").format(
-            _columns(by), -after[0], sql.SQL(", ").join(map(sql.Literal, after[1]))
-        )
-    listed = DEAREST.format(columns=_columns(by), names=_names(), behind=behind, limit=limit)
-    found = await _sum(connection, organization, [span], by, listed)
-    return [_row(row[:-1], len(by)) for row in found], found[0][-1] if found else Decimal(0)
+        position = sql.SQL(", ").join(map(sql.Literal, after[1]))
+        behind = sql.SQL("(-cost, {}) > ({}, {})").format(_list(by), -after[0], position)
+    listed = DEAREST.format(columns=_list(by), names=_list(wanted.figures), behind=behind, limit=limit)
+    found = await _sum(connection, organization, [span], wanted, listed)
+    return [_row(row[:-1], wanted) for row in found], found[0][-1] if found else ZERO
 
 
 async def _sum(
-    connection: Connection, organization: str, spans: Sequence[Span], by: Sequence[str], listed: sql.Composable
+    connection: Connection, organization: str, spans: Sequence[Span], wanted: Wanted, listed: sql.Composable
 ) -> list[Sequence[Any]]:
     """Return what `listed` selects of the sums of some spans."""
     if not spans:
@@ -162,13 +192,12 @@ async def _sum(
     row = await (await connection.execute(MARK, (organization,))).fetchone()
     mark: datetime | None = row[0] if row else None
     while True:
-        parts = _union(organization, [parts_of(span, mark) for span in spans], by)
         statement = SUMS.format(
             organization=organization,
             mark=mark,
-            columns=_columns(by),
-            figures=sql.SQL(", ").join(_named(FIGURES)),
-            parts=parts,
+            columns=_list(wanted.by),
+            figures=_named(FIGURES, wanted.figures),
+            parts=_union(organization, [parts_of(span, mark) for span in spans], wanted),
             listed=listed,
         )
         found = await (await connection.execute(statement)).fetchall()
@@ -177,53 +206,47 @@ async def _sum(
         mark = found[0][0]
 
 
-def _union(organization: str, parts: Sequence[Parts], by: Sequence[str]) -> sql.Composable:
-    selects = [_rolled_up(organization, part.dates, by) for part in parts if part.dates]
-    selects += [_counted(organization, edge, by) for part in parts for edge in part.edges]
+def _union(organization: str, parts: Sequence[Parts], wanted: Wanted) -> sql.Composable:
+    selects = [_rolled_up(organization, part.dates, wanted) for part in parts if part.dates]
+    selects += [_counted(organization, edge, wanted) for part in parts for edge in part.edges]
     # A span before anything of its month was recorded has no parts.
-    nothing = ROLLED_UP.format(columns=_columns(by), measures=_list(MEASURES), condition=sql.SQL("false"))
+    nothing = ROLLED_UP.format(columns=_list(wanted.by), measures=_list(wanted.measures), condition=sql.SQL("false"))
     return sql.SQL(" UNION ALL ").join(selects or [nothing])
 
 
-def _rolled_up(organization: str, dates: Dates, by: Sequence[str]) -> sql.Composed:
+def _rolled_up(organization: str, dates: Dates, wanted: Wanted) -> sql.Composed:
     condition = sql.SQL("organization = {} AND month = {} AND recorded_on >= {}").format(
         organization, dates.period, dates.recorded_from
     )
     if dates.recorded_before is not None:
         condition += sql.SQL(" AND recorded_on < {}").format(dates.recorded_before)
-    return ROLLED_UP.format(columns=_columns(by), measures=_list(MEASURES), condition=condition)
+    return ROLLED_UP.format(columns=_list(wanted.by), measures=_list(wanted.measures), condition=condition)
 
 
-def _counted(organization: str, edge: Edge, by: Sequence[str]) -> sql.Composed:
+def _counted(organization: str, edge: Edge, wanted: Wanted) -> sql.Composed:
     condition = sql.SQL("organization = {} AND month = {} AND committed_at >= {} AND committed_at < {}").format(
         organization, edge.period, edge.recorded_from, edge.recorded_before
     )
     signed = {name: each if edge.sign > 0 else f"-({each})" for name, each in MEASURES.items()}
-    return COUNTED.format(columns=_columns(by), measures=sql.SQL(", ").join(_named(signed)), condition=condition)
+    return COUNTED.format(columns=_list(wanted.by), measures=_named(signed, wanted.measures), condition=condition)
 
 
-def _columns(by: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, by))
+def _all(wanted: Wanted) -> sql.Composed:
+    return ALL.format(columns=_list(wanted.by), names=_list(wanted.figures))
 
 
-def _names() -> sql.Composed:
-    return _list(FIGURES)
-
-
-def _list(names: Mapping[str, str]) -> sql.Composed:
+def _list(names: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
-def _named(expressions: Mapping[str, str]) -> list[sql.Composable]:
-    return [sql.SQL(f"{expression} AS {name}") for name, expression in expressions.items()]
+def _named(expressions: Mapping[str, str], names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(f"{expressions[name]} AS {name}") for name in names)
 
 
-def _row(row: Sequence[Any], width: int) -> SpendRow:
-    names = Totals.__dataclass_fields__
-    return SpendRow(tuple(row[:width]), Totals(**_whole(dict(zip(names, row[width:], strict=True)))))
-
-
-def _whole(figures: dict[str, Any]) -> dict[str, Any]:
-    """Take what PostgreSQL counts in NUMERIC (sums of bigints) for the whole numbers that they are."""
-    whole = {name for name, field in Totals.__dataclass_fields__.items() if field.type == "int"}
-    return {name: int(figure) if name in whole else figure for name, figure in figures.items()}
+def _row(row: Sequence[Any], wanted: Wanted) -> SpendRow:
+    """Read a row; PostgreSQL counts in NUMERIC what are sums of whole numbers."""
+    key, figures = row[: len(wanted.by)], row[len(wanted.by) :]
+    named: dict[str, Any] = {
+        name: int(each) if name in WHOLE else each for name, each in zip(wanted.figures, figures, strict=True)
+    }
+    return SpendRow(tuple(key), Totals(**named))
