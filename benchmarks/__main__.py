@@ -18,6 +18,7 @@ from benchmarks.eyes import eyes
 from benchmarks.isolation import isolation
 from benchmarks.ledger import ledger
 from benchmarks.memory import memory
+from benchmarks.reports import reports
 from benchmarks.results import Outcome, machine, save, targets_table
 from benchmarks.start import start
 from benchmarks.throughput import cycles, reserves
@@ -35,6 +36,7 @@ SCENARIOS: Final[dict[str, Callable[[Bench], Outcome]]] = {
     "memory": memory,
     "start": start,
     "ledger": ledger,
+    "reports": reports,
 }
 FULL: Final = Effort(
     rounds=5,

@@ -31,6 +31,8 @@ RESERVE_PATH: Final = b"/gatekeeper.v1.GatekeeperService/Reserve"
 COMMIT_PATH: Final = b"/gatekeeper.v1.GatekeeperService/Commit"
 GET_STATUS_PATH: Final = b"/gatekeeper.v1.GatekeeperService/GetStatus"
 SET_CAP_PATH: Final = b"/gatekeeper.v1.GatekeeperService/SetCap"
+GET_SPEND_SUMMARY_PATH: Final = b"/gatekeeper.v1.ReportService/GetSpendSummary"
+LIST_CAMPAIGN_SPEND_PATH: Final = b"/gatekeeper.v1.ReportService/ListCampaignSpend"
 WATCH_STATUS_PATH: Final = b"/gatekeeper.v1.ReportService/WatchStatus"
 CREATE_TOKEN_PATH: Final = b"/gatekeeper.v1.AdminService/CreateToken"
 

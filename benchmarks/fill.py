@@ -2,8 +2,9 @@
 
 By SQL, on a migrated database whose organization has its caps already: past calls of the benchmark's organization,
 spread evenly over the last 300 days, each with its reservation, and balances that agree with them (`gatekeeper verify`
-passes). Ids are UUIDv7 of the time of the call, as clients make them. Secondary indexes are dropped meanwhile. Ten
-million take some five minutes and nine gigabytes.
+passes). They are of several campaigns, departments, agent types, models and outcomes, as reports add them up. Ids are
+UUIDv7 of the time of the call, as clients make them. Secondary indexes are dropped meanwhile. Ten million take some
+five minutes and nine gigabytes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ BYTES_EACH: Final = 1_300  # what an execution and its reservation take at most 
 STEP: Final = 500_000  # rows between two signs of life
 # Each run makes so many calls before the next one begins.
 CALLS_OF_RUN: Final = 100
+# What runs are for, in turns; the first campaign has a cap, as it has in every scenario. An agent has one department.
+CAMPAIGNS: Final = (CAMPAIGN, "spring", "autumn", "")
+DEPARTMENTS: Final = ("marketing", "sales", "")
+AGENT_TYPES: Final = ("content", "seo")
+MODELS: Final = ("claude-sonnet-4-5", "gpt-4o", "gpt-4o-mini")
 
 # For this session alone; nothing of it stays for what is measured.
 SESSION: Final = """
@@ -31,19 +37,22 @@ SET TimeZone = 'UTC'; SET synchronous_commit = off; SET maintenance_work_mem = '
 # Reservations number `first` to `last` of `total`, committed three seconds after they were made.
 RESERVATIONS: Final = """
 INSERT INTO reservations (
-    organization, reservation_id, campaign, agent, run, agent_type, amount, state, day, month,
-    created_at, expires_at, ended_at, ended_by, owner, request_digest, commit_digest, committed
+    organization, reservation_id, campaign, department, agent, run, agent_type, model, amount, state, day, month,
+    created_at, expires_at, ended_at, ended_by, owner, caller, priority, request_digest, commit_digest, committed
 )
 SELECT
     %(organization)s,
     substr(ms, 1, 8) || '-' || substr(ms, 9) || '-7' || substr(noise, 1, 3)
         || '-8' || substr(noise, 4, 3) || '-' || substr(noise, 7, 12),
-    %(campaign)s,
+    (%(campaigns)s::text[])[1 + call / %(calls_of_run)s %% cardinality(%(campaigns)s::text[])],
+    (%(departments)s::text[])[1 + call / %(calls_of_run)s %% %(agents)s %% cardinality(%(departments)s::text[])],
     'agent-' || lpad((call / %(calls_of_run)s %% %(agents)s)::text, 2, '0'),
     'past-' || call / %(calls_of_run)s,
-    'content', 0.01, 'COMMITTED',
+    (%(agent_types)s::text[])[1 + call / %(calls_of_run)s %% %(agents)s %% cardinality(%(agent_types)s::text[])],
+    (%(models)s::text[])[1 + call %% cardinality(%(models)s::text[])],
+    0.01, 'COMMITTED',
     to_char(made, 'YYYY-MM-DD'), to_char(made, 'YYYY-MM'),
-    made, made + interval '10 minutes', made + interval '3 seconds', 'COMMIT', 'fill',
+    made, made + interval '10 minutes', made + interval '3 seconds', 'COMMIT', 'fill', '', 'NORMAL',
     sha256(noise::bytea), sha256(noise::bytea), 0.005 + call %% 5000 * 0.000001
 FROM (
     SELECT
@@ -59,12 +68,13 @@ FROM (
 # What those reservations ended in.
 EXECUTIONS: Final = """
 INSERT INTO executions (
-    organization, reservation_id, kind, campaign, agent, run, agent_type, day, month, committed_at,
+    organization, reservation_id, kind, campaign, department, agent, run, agent_type, model, day, month, committed_at,
     cost, reserved_amount, outcome, input_tokens, output_tokens, latency
 )
 SELECT
-    organization, reservation_id, 'COMMIT', campaign, agent, run, agent_type, day, month, ended_at,
-    committed, amount, 'SUCCEEDED', 1500, 500, interval '3 seconds'
+    organization, reservation_id, 'COMMIT', campaign, department, agent, run, agent_type, model, day, month, ended_at,
+    committed, amount, CASE WHEN get_byte(request_digest, 0) < 13 THEN 'FAILED' ELSE 'SUCCEEDED' END,
+    1500, 500, interval '3 seconds'
 FROM reservations WHERE organization = %(organization)s AND run LIKE 'past-%%'
 """
 
@@ -114,7 +124,10 @@ def _parameters(**numbers: int) -> dict[str, Any]:
     """Return what the statements take, in one shape for all of them."""
     return {
         "organization": ORGANIZATION,
-        "campaign": CAMPAIGN,
+        "campaigns": list(CAMPAIGNS),
+        "departments": list(DEPARTMENTS),
+        "agent_types": list(AGENT_TYPES),
+        "models": list(MODELS),
         "agents": AGENTS,
         "calls_of_run": CALLS_OF_RUN,
         **numbers,

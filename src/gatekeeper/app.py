@@ -41,6 +41,8 @@ from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.execution_logs import ExecutionLogs
 from gatekeeper.services.repetition import Failures
 from gatekeeper.services.reports import Reports
+from gatekeeper.services.rollups import roll_up_forever
+from gatekeeper.services.spend import Spending
 from gatekeeper.services.watch import INTERVAL_S as TELL_INTERVAL_S
 from gatekeeper.settings import Settings
 from gatekeeper.vigilance import vigils
@@ -134,6 +136,7 @@ async def _listening(settings: Settings, parts: Parts, witnesses: Witnesses) -> 
             alerts=Alerts(parts.reads),
             grants=parts.grants,
             watches=parts.watches,
+            spending=Spending(parts.reads),
         ),
         AdminServicer(reads=parts.reads, writes=parts.changes, audit_key=parts.audit_key),
         parts.health,
@@ -223,6 +226,7 @@ def _works(
         ),
         upkeep.collect_garbage_while_shut(parts.gate),
         chain_forever(parts.own, parts.audit_key, ExecutionLogs(settings.logs_dir).write, settings.audit_interval_s),
+        roll_up_forever(parts.own, settings.rollup_interval_s),
         *vigils(settings, parts),
     ]
     if parts.start_override is not None:

@@ -42,9 +42,9 @@ from gatekeeper.storage.installations import read_installation_id
 log = structlog.get_logger(__name__)
 
 # Connections of what the server does by itself: one each to sweep, to know its callers, to chain, to deliver alerts, on
-# however many channels, to tell other processes what has changed, and to predict when budgets are used up; two to read
-# figures for metrics, and two for the breaker.
-UPKEEP_POOL = 10
+# however many channels, to tell other processes what has changed, to predict when budgets are used up, and to add up
+# executions; two to read figures for metrics, and two for the breaker.
+UPKEEP_POOL = 11
 # The probe's own: whatever else waits for a connection, the database is not away because of it.
 PROBE_POOL = 1
 # Connections of what admins change and agents ask of them: three shares (rpc/shares.py). Each may wait for a lock; on

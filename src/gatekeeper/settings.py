@@ -229,6 +229,12 @@ class Settings(BaseSettings):
     start_override_ttl_s: int = Field(
         86_400, ge=1, le=2_678_400, description="How long the override at start lasts; then calls stop at caps again."
     )
+    rollup_interval_s: float = Field(
+        10,
+        ge=0.05,
+        le=3600,
+        description="How often executions are added up for reports; reports count the newer ones one by one.",
+    )
     breaker_per_minute_max: Amount | None = Field(
         None, description="A run or agent that spends more in a minute is frozen, and an alert sent. Unset: none is."
     )

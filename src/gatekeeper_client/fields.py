@@ -203,3 +203,23 @@ class AuditEvents(Call, total=False):
     start_time: datetime
     end_time: datetime
     page_size: int
+
+
+class Month(Call, total=False):
+    """Which month, such as `2026-11`, and what was recorded before when (`as_of`, with a time zone): all by default."""
+
+    period: str
+    as_of: datetime
+
+
+class SpendList(Month, total=False):
+    """Which month's spend to list, and how many entries a page."""
+
+    page_size: int
+
+
+class Organizations(Call, total=False):
+    """Which organization to look for, all by default, and how many a page."""
+
+    organization: str
+    page_size: int

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gatekeeper_client.v1.budget_pb2 import Budget
     from gatekeeper_client.v1.override_pb2 import Override
     from gatekeeper_client.v1.reservation_pb2 import Execution, Reservation
+    from gatekeeper_client.v1.spend_pb2 import AgentSpend, CampaignSpend, DepartmentSpend, ModelSpend
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -157,6 +158,36 @@ class Client:
         """Iterate over alerts and how far each has come, newest first; the installation's for an empty organization."""
         request = list_alerts_request(organization, which)
         return self._pages(self._report.ListAlerts, request, which, lambda page: page.alerts)
+
+    def get_spend_summary(self, organization: str, **month: Unpack[fields.Month]) -> report.GetSpendSummaryResponse:
+        """Tell what a month has cost, day by day, beside its budget and the month before."""
+        request = report.GetSpendSummaryRequest(organization=organization, **wire(month))
+        return self._call(self._report.GetSpendSummary, request, month)
+
+    def list_campaign_spend(self, organization: str, **which: Unpack[fields.SpendList]) -> Iterator[CampaignSpend]:
+        """Iterate over a month's spend by campaign, the dearest first, all of it as of one time."""
+        request = report.ListCampaignSpendRequest(organization=organization, **wire(which))
+        return self._pages(self._report.ListCampaignSpend, request, which, lambda page: page.campaigns)
+
+    def list_department_spend(self, organization: str, **which: Unpack[fields.SpendList]) -> Iterator[DepartmentSpend]:
+        """Iterate over a month's spend by department, the dearest first, all of it as of one time."""
+        request = report.ListDepartmentSpendRequest(organization=organization, **wire(which))
+        return self._pages(self._report.ListDepartmentSpend, request, which, lambda page: page.departments)
+
+    def list_agent_spend(self, organization: str, **which: Unpack[fields.SpendList]) -> Iterator[AgentSpend]:
+        """Iterate over a month's spend by agent and agent type, the dearest first, all of it as of one time."""
+        request = report.ListAgentSpendRequest(organization=organization, **wire(which))
+        return self._pages(self._report.ListAgentSpend, request, which, lambda page: page.agents)
+
+    def list_model_spend(self, organization: str, **which: Unpack[fields.SpendList]) -> Iterator[ModelSpend]:
+        """Iterate over a month's spend by model, the dearest first, all of it as of one time."""
+        request = report.ListModelSpendRequest(organization=organization, **wire(which))
+        return self._pages(self._report.ListModelSpend, request, which, lambda page: page.models)
+
+    def list_organizations(self, **which: Unpack[fields.Organizations]) -> Iterator[report.OrganizationInfo]:
+        """Iterate over the organizations that the caller may see, by name."""
+        request = report.ListOrganizationsRequest(**wire(which))
+        return self._pages(self._report.ListOrganizations, request, which, lambda page: page.organizations)
 
     def watch_status(self, organization: str, **watch: Unpack[fields.Watch]) -> Iterator[report.WatchStatusResponse]:
         """Iterate over how budgets stand: a snapshot of all at once, then what changes, without an end.

@@ -31,6 +31,7 @@ PAGES = (
     "docs/callers.md",
     "docs/operate.md",
     "docs/overrides.md",
+    "docs/reports.md",
 )
 BIN = Path(sys.executable).parent
 DEFAULT_TARGET = "127.0.0.1:50051"

@@ -147,7 +147,12 @@ def clocked(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(FAKE_CLOCK)
         faked = url + SEARCH_PATH
-        with _served(faked, tmp_path_factory.mktemp("clock"), GATEKEEPER_SWEEP_INTERVAL_S="0.05") as wire:
+        with _served(
+            faked,
+            tmp_path_factory.mktemp("clock"),
+            GATEKEEPER_SWEEP_INTERVAL_S="0.05",
+            GATEKEEPER_ROLLUP_INTERVAL_S="0.05",
+        ) as wire:
             clock = Clock(wire)
             yield clock
             clock.swept()

@@ -170,16 +170,16 @@ VALID: dict[str, Message] = {
         organization="o",
         agent_type_price=admin_pb.AgentTypePrice(agent_type="seo", per_1000_tokens=to_money(1, "USD")),
     ),
-    "GetSpendSummary": report_pb.GetSpendSummaryRequest(organization="o", period="2026-11", as_of=PAST),
-    "ListCampaignSpend": report_pb.ListCampaignSpendRequest(organization="o", period="2026-11", as_of=PAST, **PLACE),
+    "GetSpendSummary": report_pb.GetSpendSummaryRequest(organization="o", period="2023-11", as_of=PAST),
+    "ListCampaignSpend": report_pb.ListCampaignSpendRequest(organization="o", period="2023-11", as_of=PAST, **PLACE),
     "ListDepartmentSpend": report_pb.ListDepartmentSpendRequest(
-        organization="o", period="2026-11", as_of=PAST, **PLACE
+        organization="o", period="2023-11", as_of=PAST, **PLACE
     ),
-    "ListAgentSpend": report_pb.ListAgentSpendRequest(organization="o", period="2026-11", as_of=PAST, **PLACE),
-    "ListModelSpend": report_pb.ListModelSpendRequest(organization="o", period="2026-11", as_of=PAST, **PLACE),
+    "ListAgentSpend": report_pb.ListAgentSpendRequest(organization="o", period="2023-11", as_of=PAST, **PLACE),
+    "ListModelSpend": report_pb.ListModelSpendRequest(organization="o", period="2023-11", as_of=PAST, **PLACE),
     "GetAttributedSpend": report_pb.GetAttributedSpendRequest(
         organization="o",
-        period="2026-11",
+        period="2023-11",
         scope_kind=budget_pb2.SCOPE_KIND_CAMPAIGN,
         rules=[
             spend_pb2.SplitRule(

@@ -91,6 +91,7 @@ FIND_THEIR_ORGANIZATION = {
     "CreateToken",
     "ListTokens",
     "RevokeToken",
+    "ListOrganizations",
 }
 
 

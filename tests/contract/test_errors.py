@@ -58,6 +58,7 @@ ELSEWHERE = {
     "OVERRIDE_NEEDS_ANOTHER",
     "OVERRIDE_NOT_FOUND",
     "OVERRIDE_OVER",
+    "PERIOD_NOT_OVER",
     "PERIOD_OVER",
     "RESERVATION_IN_USE",
     "TOO_MANY_OVERRIDES",
@@ -178,7 +179,13 @@ def test_a_server_that_stops_says_so() -> None:
         server = build_server(
             GatekeeperServicer(nothing, nothing, nothing),
             ReportServicer(
-                reports=nothing, budgets=nothing, trail=nothing, alerts=nothing, grants=nothing, watches=nothing
+                reports=nothing,
+                budgets=nothing,
+                trail=nothing,
+                alerts=nothing,
+                grants=nothing,
+                watches=nothing,
+                spending=nothing,
             ),
             AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey()),
             health,

@@ -137,6 +137,7 @@ async def make_books(url: str) -> None:
             database_url=served_url(url),
             listen=("127.0.0.1:0",),
             sweep_interval_s=0.05,
+            rollup_interval_s=0.05,
             insecure=True,
             logs_dir=Path(folder),
         )

@@ -146,6 +146,18 @@ TAMPERINGS = {
         f"UPDATE reservations SET expires_at = clock_timestamp() - interval '61 s' WHERE reservation_id = {HELD}",
         "hold not swept, overdue since 2.*Z: expected 0.00, found 0.04",
     ),
+    "a rollup of another cost": (
+        "UPDATE spend_rollups SET cost = cost + 0.000000001 WHERE organization = 'acme'",
+        "'acme', organization, month .*: rollup of what was recorded on .*: cost: expected .*, found .*",
+    ),
+    "a rollup that is lost": (
+        "DELETE FROM spend_rollups WHERE organization = 'charging'",
+        "'charging', organization, month .*: rollup of what was recorded on .*: entries: expected .*, found nothing",
+    ),
+    "a mark that has gone on alone": (
+        "UPDATE spend_marks SET recorded_before = recorded_before + interval '1 hour' WHERE organization = 'acme'",
+        "'acme', organization, month .*: rollup of what was recorded on .*: entries: ",
+    ),
     "an organization that is lost": (
         "DELETE FROM organizations WHERE organization = 'acme'",
         "'acme': rows in executions of an organization that does not exist: expected 0.00, found ",

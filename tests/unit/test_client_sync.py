@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -238,3 +240,31 @@ def test_alerts_are_tested_and_listed(program: Program) -> None:
     done = program.runs(lambda client: list(client.list_alerts("acme", delivery_state="DEAD")))
     program.is_answered("ListAlerts", report.ListAlertsResponse(alerts=[alert]))
     assert done.result(5) == [alert]
+
+
+def list_spend(name: str, client: Client) -> list[Any]:
+    """Return all that a list of spend has."""
+    return list(getattr(client, f"list_{name}_spend")("acme", page_size=9))
+
+
+def test_spend_is_told_and_listed(program: Program) -> None:
+    """Each report goes to its RPC, of the month that is asked for, as of the time that is asked for."""
+    as_of = datetime(2026, 11, 20, tzinfo=UTC)
+    done = program.runs(lambda client: client.get_spend_summary("acme", period="2026-11", as_of=as_of).denials)
+    request = program.is_answered("GetSpendSummary", report.GetSpendSummaryResponse(denials=3))
+    assert (request.period, request.as_of.seconds) == ("2026-11", as_of.timestamp())
+    assert done.result(5) == 3
+    for name, rpc, field in (
+        ("campaign", "ListCampaignSpend", "campaigns"),
+        ("department", "ListDepartmentSpend", "departments"),
+        ("agent", "ListAgentSpend", "agents"),
+        ("model", "ListModelSpend", "models"),
+    ):
+        answer = getattr(report, f"{rpc}Response")(**{field: [{name: "x"}]})
+        listed = program.runs(partial(list_spend, name))
+        assert program.is_answered(rpc, answer).page_size == 9
+        assert listed.result(5) == list(getattr(answer, field))
+    organization = report.OrganizationInfo(organization="acme")
+    found = program.runs(lambda client: list(client.list_organizations(organization="acme")))
+    program.is_answered("ListOrganizations", report.ListOrganizationsResponse(organizations=[organization]))
+    assert found.result(5) == [organization]

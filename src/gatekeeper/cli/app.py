@@ -20,6 +20,7 @@ from . import (
     price,
     replay,
     server,
+    spend,
     status,
     token,
     verify,
@@ -42,6 +43,7 @@ app.command()(watch.watch)
 app.command()(cap.cap)
 app.add_typer(override.app, name="override")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(spend.app, name="spend")
 app.add_typer(price.app, name="price")
 app.add_typer(token.app, name="token")
 app.command()(audit.audit)

@@ -12,10 +12,12 @@ from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.budgets import Budgets
 from gatekeeper.services.overrides import Grants
 from gatekeeper.services.reports import Reports
+from gatekeeper.services.spend import Spending
 from gatekeeper.services.watch import Watches
 from gatekeeper_client.v1 import report_service_pb2 as pb
 
 from . import alerts as alert_messages
+from . import spend
 from .audit_events import read_filters, read_position, write_page
 from .boundary import CallInfo
 from .overrides import list_overrides
@@ -44,6 +46,7 @@ class ReportServicer:
         alerts: Alerts,
         grants: Grants,
         watches: Watches,
+        spending: Spending,
     ) -> None:
         """Answer by these services."""
         self._reports = reports
@@ -52,6 +55,7 @@ class ReportServicer:
         self._alerts = alerts
         self._grants = grants
         self._watches = watches
+        self._spending = spending
 
     async def ListBudgets(self, request: pb.ListBudgetsRequest, _info: CallInfo) -> pb.ListBudgetsResponse:
         """List an organization's budgets."""
@@ -120,28 +124,28 @@ class ReportServicer:
         return await list_overrides(self._grants, request)
 
     async def GetSpendSummary(self, request: pb.GetSpendSummaryRequest, _info: CallInfo) -> pb.GetSpendSummaryResponse:
-        """TODO."""
-        raise NotImplementedError
+        """Tell how a month stands."""
+        return await spend.get_summary(self._spending, request)
 
     async def ListCampaignSpend(
         self, request: pb.ListCampaignSpendRequest, _info: CallInfo
     ) -> pb.ListCampaignSpendResponse:
-        """TODO."""
-        raise NotImplementedError
+        """List a month's spend by campaign, the dearest first."""
+        return await spend.list_campaigns(self._spending, request)
 
     async def ListDepartmentSpend(
         self, request: pb.ListDepartmentSpendRequest, _info: CallInfo
     ) -> pb.ListDepartmentSpendResponse:
-        """TODO."""
-        raise NotImplementedError
+        """List a month's spend by department, the dearest first."""
+        return await spend.list_departments(self._spending, request)
 
     async def ListAgentSpend(self, request: pb.ListAgentSpendRequest, _info: CallInfo) -> pb.ListAgentSpendResponse:
-        """TODO."""
-        raise NotImplementedError
+        """List a month's spend by agent and agent type, the dearest first."""
+        return await spend.list_agents(self._spending, request)
 
     async def ListModelSpend(self, request: pb.ListModelSpendRequest, _info: CallInfo) -> pb.ListModelSpendResponse:
-        """TODO."""
-        raise NotImplementedError
+        """List a month's spend by model, the dearest first."""
+        return await spend.list_models(self._spending, request)
 
     async def GetAttributedSpend(
         self, request: pb.GetAttributedSpendRequest, _info: CallInfo
@@ -166,8 +170,8 @@ class ReportServicer:
     async def ListOrganizations(
         self, request: pb.ListOrganizationsRequest, _info: CallInfo
     ) -> pb.ListOrganizationsResponse:
-        """TODO."""
-        raise NotImplementedError
+        """List the organizations that the caller may see, by name."""
+        return await spend.list_organizations(self._reports, request)
 
     def WatchStatus(self, request: pb.WatchStatusRequest, _info: CallInfo) -> AsyncGenerator[bytes | None]:
         """Tell how an organization's budgets stand, now and whenever that changes."""

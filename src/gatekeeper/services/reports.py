@@ -1,4 +1,4 @@
-"""What do auditors and dashboards read? Pages of reservations and executions."""
+"""What do auditors and dashboards read? Pages of organizations, reservations and executions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from gatekeeper.domain import errors
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.reservation import Execution, Reservation
 from gatekeeper.storage import budgets, reports
+from gatekeeper.storage import organizations as organization_rows
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
+from gatekeeper.storage.organizations import Listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,19 @@ class Reports:
                     connection, organization, filters=filters, after=after, limit=size + 1
                 )
         return _page(found, entries, size, _execution_key)
+
+    async def organizations(self, organization: str, after: str, size: int) -> tuple[Sequence[Listed], str]:
+        """Return organizations by name, or the one that is asked for, and the last name where there are more.
+
+        Raises `OrganizationNotFound`.
+        """
+        with wrap_errors():
+            async with self._reads.connection() as connection:
+                found = await organization_rows.list_organizations(connection, organization, after, size + 1)
+        if organization and not (found or after):
+            raise errors.OrganizationNotFound(organization=organization)
+        page = found[:size]
+        return page, page[-1].organization if len(found) > size else ""
 
 
 async def _find(connection: Connection, organization: str) -> Organization:

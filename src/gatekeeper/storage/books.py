@@ -25,18 +25,26 @@ from .connections import Connection, first
 from .override_rows import BOOK_OVERRIDES
 from .roundtrip import Statement, roundtrip
 
-# Locks the organization's row (by its primary key) for as long as the transaction lasts. The clock is read outside
-# the locking query, hence after the lock was granted. It never steps back behind the newest reservation (one probe of
-# the newest-first index), whatever happens to the machine's clock: a period that has begun is not left again.
+# Locks the organization's row (by its primary key) for as long as the transaction lasts.
 LOCK = Statement(
     "lock",
     """
-WITH locked AS MATERIALIZED (
-    SELECT organization, currency, time_zone, expiry_policy, known_scopes, price_version, overrides_until
-    FROM organizations WHERE organization = $1 FOR NO KEY UPDATE
+SELECT organization, currency, time_zone, expiry_policy, known_scopes, price_version, overrides_until
+FROM organizations WHERE organization = $1 FOR NO KEY UPDATE
+""",
 )
-SELECT greatest(clock_timestamp(), (SELECT max(created_at) FROM reservations WHERE organization = $1)), locked.*
-FROM locked
+
+# Reads the clock, in a statement of its own behind the lock, so that its snapshot is younger than the lock. The time
+# never steps back behind the newest reservation and execution (one probe each of the newest-first indexes), whatever
+# happens to the machine's clock: a period that has begun is not left again, and what was recorded before an instant
+# that has been read stays as it is, for the rollups and for invoices.
+CLOCK = Statement(
+    "clock",
+    """
+SELECT greatest(
+    clock_timestamp(),
+    (SELECT max(created_at) FROM reservations WHERE organization = $1),
+    (SELECT max(committed_at) FROM executions WHERE organization = $1))
 """,
 )
 
@@ -258,6 +266,7 @@ async def open_books(
     ids = rows.as_json(reservation_ids)
     calls = [
         (LOCK, (organization,)),
+        (CLOCK, (organization,)),
         (RESERVATIONS, (organization, ids)),
         (OPEN_HOLDS, (organization, rows.as_json([*callers]))),
         (BUDGETS, (organization, _as_json(scopes), periods.day, periods.month)),
@@ -266,13 +275,12 @@ async def open_books(
         calls.append((BUDGETS_OF_RESERVATIONS, (organization, ids)))
     if begin:
         calls.insert(0, (BEGIN, ()))
-    locked, held, counted, *found = (await roundtrip(connection, *calls))[begin:]
+    locked, clock, held, counted, *found = (await roundtrip(connection, *calls))[begin:]
     if not locked:
         return None
-    now, *organization_row = locked[0]
     books = Books(
-        now=now,
-        organization=rows.organization(organization_row),
+        now=first(clock[0]),
+        organization=rows.organization(locked[0]),
         reservations={row[0]: rows.reservation(row[:-1]) for row in held},
         open_holds=dict(counted) | {row[rows.CALLER]: row[-1] for row in held if row[-1] is not None},
     )

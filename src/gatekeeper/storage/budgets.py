@@ -14,7 +14,7 @@ from gatekeeper.domain.periods import Window
 
 from . import rows
 from .alerts import write_alerts
-from .books import INSERT_EXCESSES, LOCK, OPEN_ORGANIZATION
+from .books import CLOCK, INSERT_EXCESSES, LOCK, OPEN_ORGANIZATION
 from .connections import Connection
 from .roundtrip import roundtrip
 
@@ -100,8 +100,8 @@ async def find_organization(connection: Connection, organization: str) -> tuple[
 
 async def lock_organization(connection: Connection, organization: str) -> tuple[datetime, Organization] | None:
     """Lock an organization's books until the transaction ends; return the time and the organization."""
-    found = (await roundtrip(connection, (LOCK, (organization,))))[0]
-    return (found[0][0], rows.organization(found[0][1:])) if found else None
+    locked, clock = await roundtrip(connection, (LOCK, (organization,)), (CLOCK, (organization,)))
+    return (clock[0][0], rows.organization(locked[0])) if locked else None
 
 
 async def add_organization(connection: Connection, organization: str) -> bool:

