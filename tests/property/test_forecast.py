@@ -7,11 +7,9 @@ from math import sin, tau
 from random import Random
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
 from gatekeeper.domain.forecast import forecasts
 from gatekeeper.domain.smoothing import HIGHEST, LOWEST, Fitted, Smoothing, fit, smoothed
@@ -32,12 +30,15 @@ def days_of(seed: int, count: int) -> list[float]:
 
 def oracle(days: list[float], ours: Fitted) -> Any:
     """Return the oracle's model of some days, from the same first state."""
+    # It takes seconds to load: not while tests are collected.
+    from statsmodels.tsa.holtwinters import ExponentialSmoothing
+
     start = ours.start
     seasonal: dict[str, Any] = {}
     if len(start.season) > 1:
         seasonal = {"seasonal": "add", "seasonal_periods": 7, "initial_seasonal": start.season}
     return ExponentialSmoothing(
-        np.array(days),
+        days,
         trend="add",
         damped_trend=True,
         bounds={"damping_trend": (LOWEST[2], HIGHEST[2])},
@@ -89,7 +90,7 @@ def test_the_fit_is_as_good_as_the_oracles(season: int, seed: int) -> None:
 
 def _start(ours: Fitted) -> Any:
     alpha, beta, phi, gamma = ours.smoothing
-    return np.array([alpha, beta, gamma, phi] if len(ours.start.season) > 1 else [alpha, beta, phi])
+    return [alpha, beta, gamma, phi] if len(ours.start.season) > 1 else [alpha, beta, phi]
 
 
 def test_intervals_hold_what_they_promise() -> None:
