@@ -118,7 +118,7 @@ def test_a_campaign_about_to_exhaust() -> None:
 
 def test_a_caller_that_leaves_holds_to_expire() -> None:
     """From a twentieth of its holds on, where there are ten such."""
-    holds = {"caller": "t-1", "name": "fleet", "amount": Decimal(7), "charged": Decimal(2)}
+    holds: dict[str, Any] = {"caller": "t-1", "name": "fleet", "amount": Decimal(7), "charged": Decimal(2)}
     (made,) = found(callers=[CallerHolds(holds=200, expired=10, **holds)])
     assert (made.rule, made.subject, made.saving) == (RecommendationRule.EXPIRING_HOLDS, "fleet", 7)
     assert "'fleet' left 10 of 200 holds to expire, over 7.00 USD, of which 2.00 USD were charged." in made.message
