@@ -38,9 +38,12 @@ from gatekeeper.services.alert_delivery import AlertDelivery, DeliveryLimits
 from gatekeeper.services.alerts import Alerts
 from gatekeeper.services.audit_chain import chain_forever
 from gatekeeper.services.audit_trail import AuditTrail
+from gatekeeper.services.cost_splits import CostSplits
 from gatekeeper.services.execution_logs import ExecutionLogs
+from gatekeeper.services.monthly_report import MonthlyReports
 from gatekeeper.services.repetition import Failures
 from gatekeeper.services.reports import Reports
+from gatekeeper.services.statements import Statements
 from gatekeeper.services.watch import INTERVAL_S as TELL_INTERVAL_S
 from gatekeeper.settings import Settings
 from gatekeeper.vigilance import vigils
@@ -134,6 +137,9 @@ async def _listening(settings: Settings, parts: Parts, witnesses: Witnesses) -> 
             alerts=Alerts(parts.reads),
             grants=parts.grants,
             watches=parts.watches,
+            statements=Statements(parts.reads),
+            splits=CostSplits(parts.reads),
+            monthly=MonthlyReports(parts.reads),
         ),
         AdminServicer(reads=parts.reads, writes=parts.changes, audit_key=parts.audit_key),
         parts.health,

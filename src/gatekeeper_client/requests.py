@@ -131,7 +131,7 @@ def _floors(floors: Mapping[str, int]) -> list[PriorityFloor]:
 WIRE: Final[Mapping[str, Callable[[Any], object]]] = {
     **dict.fromkeys(("amount", "cap", "revenue", "max_amount"), to_money),
     **dict.fromkeys(("ttl", "latency"), _duration),
-    **dict.fromkeys(("start_time", "end_time"), _timestamp),
+    **dict.fromkeys(("start_time", "end_time", "as_of"), _timestamp),
     "scope": _scope,
     "scopes": lambda scopes: [_scope(scope) for scope in scopes],
     "priority": _priority,

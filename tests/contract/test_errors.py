@@ -178,7 +178,15 @@ def test_a_server_that_stops_says_so() -> None:
         server = build_server(
             GatekeeperServicer(nothing, nothing, nothing),
             ReportServicer(
-                reports=nothing, budgets=nothing, trail=nothing, alerts=nothing, grants=nothing, watches=nothing
+                reports=nothing,
+                budgets=nothing,
+                trail=nothing,
+                alerts=nothing,
+                grants=nothing,
+                watches=nothing,
+                statements=nothing,
+                splits=nothing,
+                monthly=nothing,
             ),
             AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey()),
             health,

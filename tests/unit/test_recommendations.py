@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.domain.forecast import Forecast, ForecastMethod
-from gatekeeper.domain.recommendations import (
+from gatekeeper.domain.evidence import (
     CallerHolds,
     CampaignOutlook,
     Evidence,
     HoldAccuracy,
     Recommendation,
     RecommendationRule,
-    recommend,
 )
+from gatekeeper.domain.forecast import Forecast, ForecastMethod
+from gatekeeper.domain.recommendations import recommend
 from gatekeeper.domain.spend import Totals
 
 DEAR = Totals(calls=100, succeeded=90, failed=10, cost=Decimal(40), input_tokens=100_000, output_tokens=10_000)

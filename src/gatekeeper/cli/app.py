@@ -19,7 +19,10 @@ from . import (
     override,
     price,
     replay,
+    report,
     server,
+    split,
+    statement,
     status,
     token,
     verify,
@@ -44,6 +47,9 @@ app.add_typer(override.app, name="override")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(price.app, name="price")
 app.add_typer(token.app, name="token")
+app.command()(report.report)
+app.command()(statement.statement)
+app.command()(split.split)
 app.command()(audit.audit)
 app.command()(replay.replay)
 app.command()(verify.verify)

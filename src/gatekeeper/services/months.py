@@ -9,26 +9,32 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from gatekeeper.domain import errors
-from gatekeeper.domain.burn_rate import MICROSECOND, span_of
 from gatekeeper.domain.burn_rate import Span as Bounds
+from gatekeeper.domain.burn_rate import span_of
 from gatekeeper.domain.invoices import Span
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Window, periods_at
 from gatekeeper.storage import budgets
 from gatekeeper.storage.connections import Connection, Pool
 from gatekeeper.storage.months import snapshot
+from gatekeeper.storage.statements import SLACK
+
+# No calendar that organizations go by has an instant before it that could be written.
+FIRST_MONTH = "1970-01"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
-    """A month of an organization, and a connection that reads it in one snapshot, taken at `now`.
+    """A month of an organization, and a connection that reads it in one snapshot.
 
-    `today` is the day there and then, by the organization's calendar.
+    It is read as it was at `read_at`: when the snapshot was taken, or before, if that is `past`. `today` is the day
+    there and then, by the organization's calendar.
     """
 
     connection: Connection
     organization: Organization
-    now: datetime
+    read_at: datetime
+    past: bool
     today: date
     period: str
 
@@ -45,28 +51,46 @@ class Month:
         return found
 
     def recorded(self, period: str = "") -> Span:
-        """Return all executions in the snapshot of this month, or of another."""
-        # A clock that stands still may have recorded some at this very instant.
-        return Span(period=period or self.period, recorded_before=self.now + MICROSECOND)
+        """Return the executions of this month, or of another, that were recorded before."""
+        # Of now, all that is in the snapshot: a clock that was put back may have recorded some later than that.
+        before = self.read_at if self.past else self.read_at + SLACK
+        return Span(period=period or self.period, recorded_before=before)
 
 
 @asynccontextmanager
-async def reading(pool: Pool, organization: str, period: str, *, last: bool = False) -> AsyncIterator[Month]:
+async def reading(
+    pool: Pool, organization: str, period: str, *, as_of: datetime | None = None, last: bool = False
+) -> AsyncIterator[Month]:
     """Yield a month in one snapshot; where none is named, the current one, or the `last` that is over.
 
-    Raises `OrganizationNotFound`, `PeriodNotOver` for a month to come, or `DatabaseUnavailable`.
+    `as_of` is when it is read, as if it were now. Raises `OrganizationNotFound`, `PeriodNotOver` for a month to come,
+    `InvalidField` for an instant to come or a month of another age, or `DatabaseUnavailable`.
     """
     async with snapshot(pool) as connection:
         found = await budgets.find_organization(connection, organization)
         if found is None:
             raise errors.OrganizationNotFound(organization=organization)
         now, known = found
-        today = date.fromisoformat(periods_at(now, ZoneInfo(known.time_zone)).day)
+        if as_of is not None and as_of > now:
+            raise errors.InvalidField(
+                field="as_of", problem=f"must not be in the future; it is {now:%Y-%m-%dT%H:%M:%SZ}"
+            )
+        read_at = as_of or now
+        today = date.fromisoformat(periods_at(read_at, ZoneInfo(known.time_zone)).day)
         current = current_month(today)
+        if period and period < FIRST_MONTH:
+            raise errors.InvalidField(field="period", problem=f"must not be before {FIRST_MONTH}")
         if period > current:
             raise errors.PeriodNotOver(period=period, current=current)
         named = period or (month_before(current) if last else current)
-        yield Month(connection=connection, organization=known, now=now, today=today, period=named)
+        yield Month(
+            connection=connection,
+            organization=known,
+            read_at=read_at,
+            past=as_of is not None,
+            today=today,
+            period=named,
+        )
 
 
 def current_month(today: date) -> str:

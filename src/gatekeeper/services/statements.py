@@ -40,7 +40,7 @@ class Statements:
             balance = await _balance(month, scope)
             held = await storage.read_held(month.connection, organization, balance.key, month.bounds)
             executed = await storage.read_executed(month.connection, organization, balance.key, month.recorded())
-        statement = draw_up(balance, held.states, executed, (held.above, held.paid), month.now)
+        statement = draw_up(balance, held.states, executed, (held.above, held.paid), month.read_at)
         return Drawn(organization=month.organization, statement=statement)
 
 
