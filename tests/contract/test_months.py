@@ -206,3 +206,63 @@ def test_a_month_without_calls_is_told_too(clock: Clock, organization: str) -> N
     for nothing in ("No day has cost anything.", "There were no calls.", "No hold expired.", "No call was denied."):
         assert nothing in found.markdown
     assert not found.recommendations
+
+
+def used(model: str) -> reservation_pb2.TokenUsage:
+    return reservation_pb2.TokenUsage(model=model, input_tokens=10_000, output_tokens=1_000)
+
+
+@pytest.fixture
+def wasteful(clock: Clock, organization: str) -> str:
+    """Return an organization with something to save by every rule, on the eleventh day of a November."""
+    wire = clock.wire
+    clock.set("11-11T12:00:00+00:00")
+    wire.open(organization)
+    wire.cap(organization, "1000")
+    wire.cap(organization, "3", campaign("spring"), enforcement=budget_pb2.ENFORCEMENT_WARN)
+    for number in range(50):
+        for model, agent_type in (("gpt-4o", "writer"), ("gpt-4o-mini", "writer")):
+            held = wire.hold(organization, "1.00", campaign="spring", agent_type=agent_type)
+            outcome = reservation_pb2.OUTCOME_FAILED if number == 7 else reservation_pb2.OUTCOME_SUCCEEDED
+            wire.commit(held, usage=used(model), outcome=outcome)
+    for number in range(20):
+        held = wire.hold(organization, "0.10", agent="a-1", agent_type="coder")
+        outcome = reservation_pb2.OUTCOME_FAILED if number % 4 == 0 else reservation_pb2.OUTCOME_SUCCEEDED
+        wire.commit(held, "0.10", outcome=outcome)
+    for _ in range(10):
+        wire.hold(organization, "0.20", ttl={"seconds": 60})
+    clock.advance(timedelta(days=1))
+    clock.swept()
+    return organization
+
+
+def test_a_report_recommends_what_would_save_money(clock: Clock, wasteful: str) -> None:
+    """Every rule finds what it is about, with its sum, the largest first, in the message and in the Markdown."""
+    request = pb.GetMonthlyReportRequest(organization=wasteful, period=f"{clock.year}-11")
+    found = clock.wire.reports.GetMonthlyReport(request, timeout=TIMEOUT_S)
+    made = {spend_pb2.RecommendationRule.Name(each.rule): each for each in found.recommendations}
+    savings = [from_money(each.saving) for each in found.recommendations]
+    assert savings == sorted(savings, reverse=True)
+    costs = {
+        row[0]: row[1]
+        for row in clock.wire.sql(
+            "SELECT model, sum(cost) FROM executions WHERE organization = %s GROUP BY model", wasteful
+        )
+    }
+    dearest = clock.wire.sql("SELECT max(cost) FROM executions WHERE organization = %s AND model <> ''", wasteful)[0][0]
+    told = {
+        "RECOMMENDATION_RULE_CHEAPER_MODEL": ("writer", costs["gpt-4o"] - costs["gpt-4o-mini"]),
+        "RECOMMENDATION_RULE_OVER_RESERVATION": ("writer", 100 - 100 * dearest),
+        "RECOMMENDATION_RULE_FAILING_AGENT": ("a-1", Decimal("0.50")),
+        "RECOMMENDATION_RULE_EXPIRING_HOLDS": ("", Decimal("2.00")),
+    }
+    for rule_name, (subject, saving) in told.items():
+        assert (made[rule_name].subject, from_money(made[rule_name].saving)) == (subject, saving), rule_name
+    exhausted = made["RECOMMENDATION_RULE_CAMPAIGN_EXHAUSTION"]
+    # One whole day so far, and nineteen to come, the twelfth among them.
+    spent = costs["gpt-4o"] + costs["gpt-4o-mini"]
+    assert abs(from_money(exhausted.saving) - (20 * spent - 3)) < Decimal("0.000001")
+    assert exhausted.subject == "spring"
+    assert "Agents of type `writer` spent" in found.markdown
+    assert "At this pace the month will have cost some" in found.markdown
+    assert len(found.recommendations) == 5
