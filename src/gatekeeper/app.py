@@ -38,11 +38,14 @@ from gatekeeper.services.alert_delivery import AlertDelivery, DeliveryLimits
 from gatekeeper.services.alerts import Alerts
 from gatekeeper.services.audit_chain import chain_forever
 from gatekeeper.services.audit_trail import AuditTrail
+from gatekeeper.services.cost_splits import CostSplits
 from gatekeeper.services.execution_logs import ExecutionLogs
+from gatekeeper.services.monthly_report import MonthlyReports
 from gatekeeper.services.repetition import Failures
 from gatekeeper.services.reports import Reports
 from gatekeeper.services.rollups import roll_up_forever
 from gatekeeper.services.spend import Spending
+from gatekeeper.services.statements import Statements
 from gatekeeper.services.watch import INTERVAL_S as TELL_INTERVAL_S
 from gatekeeper.settings import Settings
 from gatekeeper.vigilance import vigils
@@ -137,6 +140,9 @@ async def _listening(settings: Settings, parts: Parts, witnesses: Witnesses) -> 
             grants=parts.grants,
             watches=parts.watches,
             spending=Spending(parts.reads),
+            statements=Statements(parts.reads),
+            splits=CostSplits(parts.reads),
+            monthly=MonthlyReports(parts.reads),
         ),
         AdminServicer(reads=parts.reads, writes=parts.changes, audit_key=parts.audit_key),
         parts.health,

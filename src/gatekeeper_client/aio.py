@@ -141,6 +141,27 @@ class AsyncClient:
         """Try anew what was given up of the alerts of the last 31 days."""
         return await self._call(self._admin.RetryAlerts, admin.RetryAlertsRequest(organization=organization), call)
 
+    async def get_statement(
+        self, organization: str, **which: Unpack[fields.StatementOf]
+    ) -> report.GetStatementResponse:
+        """Tell what has happened to a monthly budget, from what was available before to what is left."""
+        request = report.GetStatementRequest(organization=organization, **wire(which))
+        return await self._call(self._report.GetStatement, request, which)
+
+    async def get_attributed_spend(
+        self, organization: str, **which: Unpack[fields.AttributedSpend]
+    ) -> report.GetAttributedSpendResponse:
+        """Tell what a month cost by campaign or department, with what is shared split by `rules`."""
+        request = report.GetAttributedSpendRequest(organization=organization, **wire(which))
+        return await self._call(self._report.GetAttributedSpend, request, which)
+
+    async def get_monthly_report(
+        self, organization: str, **which: Unpack[fields.MonthlyReport]
+    ) -> report.GetMonthlyReportResponse:
+        """Tell a month in Markdown, with what would save money."""
+        request = report.GetMonthlyReportRequest(organization=organization, **wire(which))
+        return await self._call(self._report.GetMonthlyReport, request, which)
+
     def list_budgets(self, organization: str, **which: Unpack[fields.Budgets]) -> AsyncIterator[Budget]:
         """Iterate over budgets, by scope and window, asking for each page when it is reached."""
         request = report.ListBudgetsRequest(organization=organization, **wire(which))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 from gatekeeper_client.money import Amount
 from gatekeeper_client.v1.budget_pb2 import Scope
 from gatekeeper_client.v1.reservation_pb2 import TokenEstimate, TokenUsage
+from gatekeeper_client.v1.spend_pb2 import SplitRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -157,6 +158,28 @@ class Alerts(Call, total=False):
     kind: AlertKindName
     delivery_state: Literal["PENDING", "DELIVERED", "DEAD"]
     page_size: int
+
+
+class MonthlyReport(Call, total=False):
+    """Which month to tell (`2026-10`); the last one unless told."""
+
+    period: str
+
+
+class StatementOf(Call, total=False):
+    """Whose monthly budget, of which month (`2026-10`); the organization's, of the current one, unless told."""
+
+    scope: ScopeLike
+    period: str
+
+
+class AttributedSpend(Call, total=False):
+    """Among what a month's spend is split, by which rules, and as of when; of the current month, now, unless told."""
+
+    period: str
+    scope_kind: Literal["DEPARTMENT", "CAMPAIGN"]
+    rules: Sequence[SplitRule]
+    as_of: datetime
 
 
 class Watch(TypedDict, total=False):

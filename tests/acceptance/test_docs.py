@@ -29,6 +29,7 @@ PAGES = (
     "docs/audit.md",
     "docs/budgets.md",
     "docs/callers.md",
+    "docs/monthly-report.md",
     "docs/operate.md",
     "docs/overrides.md",
     "docs/reports.md",

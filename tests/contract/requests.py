@@ -228,7 +228,10 @@ VALID: dict[str, Message] = {
     "RetryAlerts": admin_pb.RetryAlertsRequest(organization="o"),
 }
 
-FREE_TEXTS = {"period", "reason", "etag", "page_token", "currency_code", "identity", "since", "override_request"}
+FREE_TEXTS = {
+    *("period", "reason", "etag", "page_token", "currency_code", "identity", "since", "override_request"),
+    *("label", "value"),
+}
 SERVICE_OF = {
     method.name: service.full_name
     for file in (pb, report_pb, admin_pb)

@@ -25,6 +25,7 @@ from gatekeeper.rpc.streams import Streams
 from gatekeeper.rpc.validation import Validator
 from gatekeeper_client.money import to_money
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
+from gatekeeper_client.v1 import report_service_pb2 as report_pb
 from gatekeeper_client.v1 import reservation_pb2
 from gatekeeper_client.v1.error_reason_pb2 import ErrorReason
 from gatekeeper_client.v1.gatekeeper_service_pb2_grpc import GatekeeperServiceStub
@@ -126,6 +127,13 @@ def unknown(wire: Wire, organization: str) -> Refusal:
     return refusal(wire.release, reservation_pb2.Reservation(reservation_id="job-0", organization=organization))
 
 
+def to_come(wire: Wire, organization: str) -> Refusal:
+    """Ask for the statement of a month that has not begun."""
+    wire.open(organization)
+    request = report_pb.GetStatementRequest(organization=organization, period="9999-12")
+    return refusal(wire.reports.GetStatement, request, timeout=TIMEOUT_S)
+
+
 REASONS: dict[str, tuple[Code, Callable[[Wire, str], Refusal]]] = {
     "INVALID_FIELD": (Code.INVALID_ARGUMENT, lambda wire, organization: refusal(wire.reserve, organization)),
     "ORGANIZATION_NOT_FOUND": (Code.NOT_FOUND, lambda wire, organization: refusal(wire.status, organization)),
@@ -142,6 +150,7 @@ REASONS: dict[str, tuple[Code, Callable[[Wire, str], Refusal]]] = {
     "UNPRICED_MODEL": (Code.FAILED_PRECONDITION, unpriced),
     "RESERVATION_AMBIGUOUS": (Code.INVALID_ARGUMENT, ambiguous),
     "ETAG_MISMATCH": (Code.ABORTED, stale),
+    "PERIOD_NOT_OVER": (Code.FAILED_PRECONDITION, to_come),
 }
 
 
@@ -186,6 +195,9 @@ def test_a_server_that_stops_says_so() -> None:
                 grants=nothing,
                 watches=nothing,
                 spending=nothing,
+                statements=nothing,
+                splits=nothing,
+                monthly=nothing,
             ),
             AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey()),
             health,

@@ -30,6 +30,7 @@ from gatekeeper.services.budgets import Budgets
 from gatekeeper.services.changes import Changes
 from gatekeeper.services.gate import Gate
 from gatekeeper.services.prices import Prices
+from gatekeeper.services.statements import Statements
 from gatekeeper.services.upkeep import sweep
 from gatekeeper.storage.connections import open_pool
 from tests.conftest import verify
@@ -243,8 +244,25 @@ class LedgerMachine(RuleBasedStateMachine):
             ).fetchone()
             assert row == (0,)
 
+    def every_statement_ends_with_what_is_left(self) -> None:
+        statements = Statements(self.pool)
+        for name in self.books:
+            for kind, scope_id, window, period, *_ in self.database.execute(BALANCES, (name,)).fetchall():
+                if window == "MONTH":
+                    scope = Scope(ScopeKind(kind), scope_id)
+                    found = self.run(statements.draw_up(name, scope, period)).statement
+                    balance = found.balance
+                    assert found.opening == balance.cap
+                    assert found.closing == balance.cap - balance.spent - balance.reserved
+                    ended = found.releases, found.expiries, found.settled_holds
+                    assert -found.holds.amount == balance.reserved + sum(movement.amount for movement in ended)
+                    assert found.commits.amount == -balance.spent
+                    assert found.commits.amount <= found.overage.amount <= 0
+
     def teardown(self) -> None:
+        self.every_statement_ends_with_what_is_left()
         self.run(sweep(self.gate, self.pool))
+        self.every_statement_ends_with_what_is_left()
         self.run(self.stack.aclose())
         self.database.close()
         assert not verify(self.url)

@@ -31,6 +31,7 @@ from gatekeeper_client.v1 import report_service_pb2 as report
 from gatekeeper_client.v1.alert_pb2 import Alert
 from gatekeeper_client.v1.override_pb2 import Override, OverrideUse
 from gatekeeper_client.v1.reservation_pb2 import Denial, Reservation
+from gatekeeper_client.v1.spend_pb2 import SPLIT_MODEL_EVEN, AttributedSpend, SplitRule, SplitShare, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,6 +227,25 @@ def test_overrides_are_set_requested_and_listed(program: Program) -> None:
     done = program.runs(lambda client: list(client.list_overrides("acme", state="ACTIVE")))
     program.is_answered("ListOverrides", report.ListOverridesResponse(overrides=[override]))
     assert done.result(5) == [override]
+
+
+def test_months_are_told(program: Program) -> None:
+    """A statement, a split and a report: each by its RPC, and the answer comes back as it is."""
+    statement = report.GetStatementResponse(statement=Statement(period="2026-10"))
+    done = program.runs(lambda client: client.get_statement("acme", scope=("CAMPAIGN", "spring"), period="2026-10"))
+    assert program.is_answered("GetStatement", statement).scope.id == "spring"
+    assert done.result(5) == statement
+    split = report.GetAttributedSpendResponse(entries=[AttributedSpend(id="spring")])
+    rules = [SplitRule(label="pool", model=SPLIT_MODEL_EVEN, shares=[SplitShare(id="spring")])]
+    done = program.runs(
+        lambda client: client.get_attributed_spend("acme", scope_kind="CAMPAIGN", rules=rules, as_of=datetime.now(UTC))
+    )
+    assert list(program.is_answered("GetAttributedSpend", split).rules) == rules
+    assert done.result(5) == split
+    told = report.GetMonthlyReportResponse(period="2026-10", markdown="# Spend")
+    done = program.runs(lambda client: client.get_monthly_report("acme", period="2026-10"))
+    assert program.is_answered("GetMonthlyReport", told).period == "2026-10"
+    assert done.result(5) == told
 
 
 def test_alerts_are_tested_and_listed(program: Program) -> None:

@@ -19,8 +19,11 @@ from . import (
     override,
     price,
     replay,
+    report,
     server,
     spend,
+    split,
+    statement,
     status,
     token,
     verify,
@@ -46,6 +49,9 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(spend.app, name="spend")
 app.add_typer(price.app, name="price")
 app.add_typer(token.app, name="token")
+app.command()(report.report)
+app.command()(statement.statement)
+app.command()(split.split)
 app.command()(audit.audit)
 app.command()(replay.replay)
 app.command()(verify.verify)

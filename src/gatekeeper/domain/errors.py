@@ -8,6 +8,7 @@ each attribute ends up in the metadata of the answer::
     ├── NotFound
     │   ├── OrganizationNotFound
     │   ├── ScopeNotFound
+    │   ├── BudgetNotFound
     │   ├── ReservationNotFound
     │   ├── OverrideNotFound
     │   ├── TokenNotFound
@@ -81,6 +82,10 @@ class OrganizationNotFound(NotFound):
 
 class ScopeNotFound(NotFound):
     """{organization!r} demands known scopes, and {kind} {id!r} has no budget. Set a cap on it, or mend its name."""
+
+
+class BudgetNotFound(NotFound):
+    """{organization!r} has no monthly budget of {scope} in {period}. ListBudgets tells which there are."""
 
 
 class ReservationNotFound(NotFound):

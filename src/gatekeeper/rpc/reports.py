@@ -10,13 +10,17 @@ from gatekeeper.domain.periods import TOTAL, Window
 from gatekeeper.services.alerts import Alerts
 from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.budgets import Budgets
+from gatekeeper.services.cost_splits import CostSplits
+from gatekeeper.services.monthly_report import MonthlyReports
 from gatekeeper.services.overrides import Grants
 from gatekeeper.services.reports import Reports
 from gatekeeper.services.spend import Spending
+from gatekeeper.services.statements import Statements
 from gatekeeper.services.watch import Watches
 from gatekeeper_client.v1 import report_service_pb2 as pb
 
 from . import alerts as alert_messages
+from . import months as month_messages
 from . import spend
 from .audit_events import read_filters, read_position, write_page
 from .boundary import CallInfo
@@ -28,6 +32,7 @@ from .translate import (
     SCOPE_KIND_OF,
     STATE_OF,
     read_period,
+    read_scope,
     write_budget,
     write_execution,
     write_reservation,
@@ -47,6 +52,9 @@ class ReportServicer:
         grants: Grants,
         watches: Watches,
         spending: Spending,
+        statements: Statements,
+        splits: CostSplits,
+        monthly: MonthlyReports,
     ) -> None:
         """Answer by these services."""
         self._reports = reports
@@ -56,6 +64,9 @@ class ReportServicer:
         self._grants = grants
         self._watches = watches
         self._spending = spending
+        self._statements = statements
+        self._splits = splits
+        self._monthly = monthly
 
     async def ListBudgets(self, request: pb.ListBudgetsRequest, _info: CallInfo) -> pb.ListBudgetsResponse:
         """List an organization's budgets."""
@@ -150,18 +161,27 @@ class ReportServicer:
     async def GetAttributedSpend(
         self, request: pb.GetAttributedSpendRequest, _info: CallInfo
     ) -> pb.GetAttributedSpendResponse:
-        """TODO."""
-        raise NotImplementedError
+        """Split what several share of a month's cost, by rules."""
+        split = await self._splits.attribute(
+            request.organization,
+            read_period(request.period),
+            SCOPE_KIND_OF[request.scope_kind],
+            month_messages.read_rules(request),
+            month_messages.read_as_of(request),
+        )
+        return month_messages.write_split(split)
 
     async def GetStatement(self, request: pb.GetStatementRequest, _info: CallInfo) -> pb.GetStatementResponse:
-        """TODO."""
-        raise NotImplementedError
+        """Tell what has happened to a scope's monthly budget."""
+        scope, period = read_scope(request.scope, "scope"), read_period(request.period)
+        return month_messages.write_statement(await self._statements.draw_up(request.organization, scope, period))
 
     async def GetMonthlyReport(
         self, request: pb.GetMonthlyReportRequest, _info: CallInfo
     ) -> pb.GetMonthlyReportResponse:
-        """TODO."""
-        raise NotImplementedError
+        """Tell a month in Markdown, and what would save money."""
+        report = await self._monthly.report(request.organization, read_period(request.period))
+        return month_messages.write_monthly_report(report)
 
     async def ListInvoices(self, request: pb.ListInvoicesRequest, _info: CallInfo) -> pb.ListInvoicesResponse:
         """TODO."""

@@ -31,6 +31,7 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
     errors.InvalidField: Status(grpc.StatusCode.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
     errors.OrganizationNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_ORGANIZATION_NOT_FOUND),
     errors.ScopeNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_SCOPE_NOT_FOUND),
+    errors.BudgetNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_SCOPE_NOT_FOUND),
     errors.ReservationNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_RESERVATION_NOT_FOUND),
     errors.OverrideNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_OVERRIDE_NOT_FOUND),
     errors.TokenNotFound: Status(grpc.StatusCode.NOT_FOUND, ErrorReason.ERROR_REASON_TOKEN_NOT_FOUND),
