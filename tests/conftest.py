@@ -11,7 +11,6 @@ import re
 import secrets
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -25,6 +24,7 @@ import pytest
 
 from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings
 from gatekeeper.storage.grants import SERVER_ROLE
+from tests.serving import ServerProcess, start_serving
 
 # Durability is tested where a test asks for a server of its own; everywhere else its price is saved.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
@@ -148,7 +148,7 @@ def served_url(url: str) -> str:
 class Server:
     """A `gatekeeper serve` process."""
 
-    process: subprocess.Popen[str]
+    process: ServerProcess
     address: str
 
     def kill(self) -> None:
@@ -177,20 +177,14 @@ def start_server(tmp_path: Path) -> Iterator[ServerFactory]:
     started: list[Server] = []
 
     def start(*arguments: str, database_url: str | None = None, **environment: str) -> Server:
-        log = (tmp_path / f"server-{len(started)}.log").open("w")
-        command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", *arguments]
-        if database_url is not None:
-            command += ["--database-url", served_url(database_url)]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=server_environment(tmp_path / f"logs-{len(started)}", **environment),
-            start_new_session=True,
+        log = tmp_path / f"server-{len(started)}.log"
+        on_database = [] if database_url is None else ["--database-url", served_url(database_url)]
+        process = start_serving(
+            *("--listen", "127.0.0.1:0", *arguments, *on_database),
+            log=log,
+            environment=server_environment(tmp_path / f"logs-{len(started)}", **environment),
         )
-        log.close()
-        server = Server(process=process, address=_address(process, log.name))
+        server = Server(process=process, address=address_of(process, log))
         started.append(server)
         return server
 
@@ -203,13 +197,11 @@ def start_server(tmp_path: Path) -> Iterator[ServerFactory]:
             server.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             server.kill()
-        if server.process.stdout:
-            server.process.stdout.close()
+        server.process.stdout.close()
 
 
-def _address(process: subprocess.Popen[str], log: str) -> str:
+def address_of(process: ServerProcess, log: Path) -> str:
     """Return where a server says that it serves."""
-    assert process.stdout is not None
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         line = process.stdout.readline()
@@ -218,7 +210,7 @@ def _address(process: subprocess.Popen[str], log: str) -> str:
         if not line and process.poll() is not None:
             break
     process.kill()
-    raise AssertionError(Path(log).read_text())
+    raise AssertionError(log.read_text())
 
 
 @pytest.fixture
