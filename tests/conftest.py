@@ -9,9 +9,9 @@ import asyncio
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -25,9 +25,20 @@ import pytest
 
 from gatekeeper.embedded import EmbeddedPostgres, EmbeddedSettings
 from gatekeeper.storage.grants import SERVER_ROLE
+from tests.serving import ServerProcess, start_serving
 
 # Durability is tested where a test asks for a server of its own; everywhere else its price is saved.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    # Each new database writes ten megabytes, which are not to fill the memory they may lie in.
+    "max_wal_size": "256MB",
+}
+# Where they lie: in memory, if there is room for what all workers write.
+MEMORY = Path("/dev/shm")  # noqa: S108 - for a folder with a name of its own
+MEMORY_BYTES_MIN = 4 * 2**30
 TRACE = Path(__file__).parents[2] / "shared" / "data" / "claude_code_calls" / "claude_code_calls.csv.gz"
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
@@ -73,10 +84,15 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def postgres() -> Iterator[EmbeddedPostgres]:
     """Start the PostgreSQL of this worker."""
     with (
-        tempfile.TemporaryDirectory(prefix="gk-") as folder,
+        tempfile.TemporaryDirectory(prefix="gk-", dir=_spacious_memory()) as folder,
         EmbeddedPostgres(EmbeddedSettings(data_dir=Path(folder), options=FAST)) as server,
     ):
         yield server
+
+
+def _spacious_memory() -> Path | None:
+    """Return where files lie in memory; None where there is no such folder, or little room."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN else None
 
 
 @pytest.fixture(scope="session")
@@ -148,7 +164,7 @@ def served_url(url: str) -> str:
 class Server:
     """A `gatekeeper serve` process."""
 
-    process: subprocess.Popen[str]
+    process: ServerProcess
     address: str
 
     def kill(self) -> None:
@@ -177,20 +193,14 @@ def start_server(tmp_path: Path) -> Iterator[ServerFactory]:
     started: list[Server] = []
 
     def start(*arguments: str, database_url: str | None = None, **environment: str) -> Server:
-        log = (tmp_path / f"server-{len(started)}.log").open("w")
-        command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0", *arguments]
-        if database_url is not None:
-            command += ["--database-url", served_url(database_url)]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=server_environment(tmp_path / f"logs-{len(started)}", **environment),
-            start_new_session=True,
+        log = tmp_path / f"server-{len(started)}.log"
+        on_database = [] if database_url is None else ["--database-url", served_url(database_url)]
+        process = start_serving(
+            *("--listen", "127.0.0.1:0", *arguments, *on_database),
+            log=log,
+            environment=server_environment(tmp_path / f"logs-{len(started)}", **environment),
         )
-        log.close()
-        server = Server(process=process, address=_address(process, log.name))
+        server = Server(process=process, address=address_of(process, log))
         started.append(server)
         return server
 
@@ -203,13 +213,11 @@ def start_server(tmp_path: Path) -> Iterator[ServerFactory]:
             server.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             server.kill()
-        if server.process.stdout:
-            server.process.stdout.close()
+        server.process.stdout.close()
 
 
-def _address(process: subprocess.Popen[str], log: str) -> str:
+def address_of(process: ServerProcess, log: Path) -> str:
     """Return where a server says that it serves."""
-    assert process.stdout is not None
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         line = process.stdout.readline()
@@ -218,7 +226,7 @@ def _address(process: subprocess.Popen[str], log: str) -> str:
         if not line and process.poll() is not None:
             break
     process.kill()
-    raise AssertionError(Path(log).read_text())
+    raise AssertionError(log.read_text())
 
 
 @pytest.fixture

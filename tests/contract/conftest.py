@@ -5,8 +5,6 @@ Their books are verified at the end.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,8 @@ import psycopg
 import pytest
 
 from gatekeeper.embedded import EmbeddedPostgres
-from tests.conftest import Server, _address, served_url, server_environment, url_of, verify
+from tests.conftest import Server, address_of, served_url, server_environment, url_of, verify
+from tests.serving import start_serving
 
 from .overriding import Office
 from .secured import Secured
@@ -52,20 +51,13 @@ def _database(postgres: EmbeddedPostgres, template: str, name: str) -> Iterator[
 def _served(url: str, folder: Path, **environment: str) -> Iterator[Wire]:
     """Yield the wire of a server that lives as long as the worker."""
     log = folder / "server.log"
-    command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0"]
-    command += ["--database-url", served_url(url)]
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env=server_environment(folder, **environment),
-            start_new_session=True,
-        ) as process,
-    ):
-        wire = Wire(_address(process, str(log)), url)
+    process = start_serving(
+        *("--listen", "127.0.0.1:0", "--database-url", served_url(url)),
+        log=log,
+        environment=server_environment(folder, **environment),
+    )
+    wire = Wire(address_of(process, log), url)
+    with process.stdout:
         yield wire
         wire.close()
         assert Server(process=process, address=wire.address).stop() == 0

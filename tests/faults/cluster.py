@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatekeeper_client import AsyncClient
-from tests.conftest import STOP_TIMEOUT_S, Server, _address, served_url, server_environment
+from tests.conftest import STOP_TIMEOUT_S, Server, address_of, served_url, server_environment
+from tests.serving import start_serving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +31,13 @@ class Cluster:
     def start(self, place: int) -> None:
         """Start a server in its place; return when it serves."""
         log = self.folder / f"{place}.log"
-        command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", self.target(place)]
-        with log.open("a") as output:
-            process = subprocess.Popen(
-                [*command, "--database-url", served_url(self.database_url)],
-                stdout=subprocess.PIPE,
-                stderr=output,
-                text=True,
-                env=server_environment(self.logs(place), **self.settings),
-                start_new_session=True,
-            )
+        process = start_serving(
+            *("--listen", self.target(place), "--database-url", served_url(self.database_url)),
+            log=log,
+            environment=server_environment(self.logs(place), **self.settings),
+        )
         self.servers[place] = server = Server(process=process, address="")
-        server.address = _address(process, str(log))
+        server.address = address_of(process, log)
 
     def kill(self, *places: int) -> None:
         """End servers as a crash would."""
@@ -85,8 +80,7 @@ class Cluster:
     @staticmethod
     def _reap(server: Server) -> None:
         server.process.wait()
-        if server.process.stdout:
-            server.process.stdout.close()
+        server.process.stdout.close()
 
 
 @contextmanager

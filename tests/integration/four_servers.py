@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +12,8 @@ from pathlib import Path
 import psycopg
 
 from gatekeeper_client import AsyncClient, AsyncHold, Denied
-from tests.conftest import Server, _address, served_url, server_environment
+from tests.conftest import Server, address_of, served_url, server_environment
+from tests.serving import start_serving
 
 SERVERS = 4
 # Sweeps of all servers meet all the time.
@@ -57,24 +56,17 @@ class Four:
 
 def start_four(url: str, folder: Path) -> list[Server]:
     """Start all servers at once: one after another takes four times as long."""
-    command = [sys.executable, "-m", "gatekeeper", "serve", "--listen", "127.0.0.1:0"]
-    command += ["--database-url", served_url(url)]
     logs = [folder / f"server-{number}.log" for number in range(SERVERS)]
-    processes = []
-    for log in logs:
-        with log.open("w") as stderr:
-            process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env=server_environment(folder, **SETTINGS),
-                start_new_session=True,
-            )
-        processes.append(process)
+    processes = [
+        start_serving(
+            *("--listen", "127.0.0.1:0", "--database-url", served_url(url)),
+            log=log,
+            environment=server_environment(folder, **SETTINGS),
+        )
+        for log in logs
+    ]
     return [
-        Server(process=process, address=_address(process, str(log)))
-        for process, log in zip(processes, logs, strict=True)
+        Server(process=process, address=address_of(process, log)) for process, log in zip(processes, logs, strict=True)
     ]
 
 

@@ -90,7 +90,6 @@ def watching(start_server: ServerFactory, database_url: str, folder: Path) -> Wa
     def start(*arguments: str, **environment: str) -> Watched:
         nonlocal started
         server = start_server("--http", "127.0.0.1:0", *arguments, database_url=database_url, **environment)
-        assert server.process.stdout is not None
         found = next(found for line in server.process.stdout if (found := HTTP.search(line)))
         started += 1
         return Watched(server=server, url=f"http://{found[1]}", log=folder / f"server-{started - 1}.log")

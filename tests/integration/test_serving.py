@@ -88,7 +88,6 @@ def test_insecure_is_said_at_every_start(start_server: ServerFactory, database_u
     server = start_server("--insecure", database_url=database_url)
     (warning,) = [event for event in events(tmp_path / "server-0.log") if event["event"] == "serve.insecure"]
     assert warning["level"] == "warning"
-    assert server.process.stdout is not None
     assert server.process.stdout.readline().startswith("  CAUTION     --insecure")
     start_server(database_url=database_url, GATEKEEPER_INSECURE="0")
     assert not [event for event in events(tmp_path / "server-1.log") if event["event"] == "serve.insecure"]
