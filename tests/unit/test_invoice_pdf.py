@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pypdf import PdfReader
 
-from gatekeeper.domain.invoices import Branding, InvoiceDocument, InvoiceKind, Tax, TaxCategory, credit
+from gatekeeper.domain.invoices import Branding, InvoiceDocument, InvoiceKind, Party, Tax, TaxCategory, credit
 from gatekeeper.domain.money import ZERO, plain
 from gatekeeper.invoicing import typefaces
 from gatekeeper.invoicing.letterhead import logo
@@ -142,7 +142,9 @@ def test_characters_that_no_typeface_has_are_boxes_that_keep_their_text(monkeypa
 def test_hostile_text_is_shown_as_it_is() -> None:
     """Markup is no markup, and characters that hide or turn text around are spelled out."""
     hostile = "<b>&amp;</b> \x00\x1b[1m \u202egnp.exe \ud800 (a)\\ %PDF endstream"
-    said = words(sample([charge(0, campaign=hostile, agent_type="")], number="<i>7</i>"))
+    parties = {"seller": replace(SELLER, legal_name=hostile), "terms": replace(TERMS, buyer=Party(legal_name=hostile))}
+    lines = [charge(0, campaign=hostile, agent_type="")]
+    said = words(sample(lines, number="<i>7</i>", organization=hostile, branding=Branding(footer=hostile), **parties))
     assert "Campaign <b>&amp;</b> [U+0000][U+001B][1m [U+202E]gnp.exe [U+D800] (a)\\ %PDF endstream" in said
     assert "<i>7</i>" in said
 

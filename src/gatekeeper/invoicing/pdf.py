@@ -16,6 +16,7 @@ from gatekeeper.domain.invoices import InvoiceDocument
 from . import sections
 from .embedding import Embedded
 from .letterhead import Letterhead, due, parties
+from .scripts import visible
 from .shaping import Typesetter
 from .sheets import HEIGHT, LEFT, TOP, WIDTH, Book
 
@@ -40,8 +41,8 @@ def render(document: InvoiceDocument, out: BinaryIO, content_hash: str = "") -> 
     rl_config.useA85 = 0
     canvas = Paper(out, pagesize=(WIDTH, HEIGHT), pageCompression=1, invariant=1, lang="en", pdfVersion=(1, 7))
     canvas.setTitle(letterhead.name)
-    canvas.setAuthor(document.seller.legal_name)
-    canvas.setSubject(f"{document.organization}, {document.period}")
+    canvas.setAuthor(visible(document.seller.legal_name))
+    canvas.setSubject(visible(f"{document.organization}, {document.period}"))
     canvas.setCreator(CREATOR)
     fonts = typesetter.typefaces
     for font in (*map(Embedded, fonts.opened.values()), *fonts.borrowed.values()):
