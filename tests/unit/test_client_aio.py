@@ -36,6 +36,7 @@ from gatekeeper_client.v1.alert_pb2 import Alert
 from gatekeeper_client.v1.budget_pb2 import BUDGET_WINDOW_DAY, Budget, BudgetStatus
 from gatekeeper_client.v1.override_pb2 import Override, OverrideUse
 from gatekeeper_client.v1.reservation_pb2 import Denial, Reservation
+from gatekeeper_client.v1.spend_pb2 import AttributedSpend, Statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -60,6 +61,9 @@ USUAL: dict[str, Any] = {
     "ListBudgets": report.ListBudgetsResponse(),
     "ListOverrides": report.ListOverridesResponse(overrides=[Override(override_id="o1")]),
     "ListAlerts": report.ListAlertsResponse(alerts=[Alert(alert_id="a1")]),
+    "GetStatement": report.GetStatementResponse(statement=Statement(period="2026-10")),
+    "GetAttributedSpend": report.GetAttributedSpendResponse(entries=[AttributedSpend(id="spring")]),
+    "GetMonthlyReport": report.GetMonthlyReportResponse(markdown="# Spend"),
 }
 
 
@@ -373,6 +377,14 @@ async def test_overrides_and_alerts(client: AsyncClient, script: Script) -> None
     first, *tries = script.asked_for("SetOverride")
     assert len(tries) == 3
     assert len({request.request_id for request in tries} | {first.request_id}) == 2
+
+
+async def test_months_are_told(client: AsyncClient, script: Script) -> None:
+    """A statement, a split and a report: each by its RPC."""
+    assert (await client.get_statement("acme", period="2026-10")).statement.period == "2026-10"
+    assert (await client.get_attributed_spend("acme", scope_kind="CAMPAIGN", rules=[])).entries[0].id == "spring"
+    assert (await client.get_monthly_report("acme")).markdown == "# Spend"
+    assert [request.organization for request in script.asked] == ["acme"] * 3
 
 
 async def test_a_hold_tells_its_override(client: AsyncClient, script: Script) -> None:

@@ -138,3 +138,11 @@ def test_the_largest_saving_comes_first_and_names_stay_names() -> None:
     assert made[0].message.startswith("Calls without an agent ('{1}') failed")
     assert made[1].message.startswith(r"""Agent "it's\n# a heading" ('{1}') failed""")
     assert made[2].message.startswith("Agent '{0}' ('{1}') failed")
+
+
+def test_no_more_than_anybody_reads() -> None:
+    """Of thousands, those that save the most."""
+    failing = Totals(calls=20, succeeded=10, failed=10, cost=Decimal(10))
+    keys = [(f"a-{number}", "") for number in range(1000)]
+    costs = {key: Decimal(number) for number, key in enumerate(keys)}
+    assert [each.saving for each in found(agents=dict.fromkeys(keys, failing), failed_costs=costs)][99:] == [900]

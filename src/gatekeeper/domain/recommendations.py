@@ -37,21 +37,23 @@ SAVING_PERCENT_MIN = 5
 OVER_RESERVATION_MIN = 2
 FAILED_PERCENT_MIN = 20
 EXPIRED_PERCENT_MIN = 5
+RECOMMENDATIONS_MAX = 100
 
 # What is reckoned is not better known than that.
 _ROUGH = Context(prec=3)
 
 
 def recommend(evidence: Evidence) -> Sequence[Recommendation]:
-    """Return what would save money, the largest saving first."""
-    found = (
+    """Return what would save money, the largest saving first, and no more than anybody reads."""
+    found: Sequence[Recommendation] = (
         *_cheaper_models(evidence.models, evidence.currency),
         *_over_reservations(evidence.accuracy, evidence.currency),
         *_failing_agents(evidence, evidence.currency),
         *_exhaustions(evidence.outlooks, evidence.currency),
         *_expiring_holds(evidence.callers, evidence.currency),
     )
-    return sorted(found, key=lambda each: (-each.saving, each.rule, each.subject, each.names))
+    found = sorted(found, key=lambda each: (-each.saving, each.rule, each.subject, each.names))
+    return found[:RECOMMENDATIONS_MAX]
 
 
 def _cheaper_models(models: Mapping[tuple[str, str], Totals], currency: str) -> Iterator[Recommendation]:

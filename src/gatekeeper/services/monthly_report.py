@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -11,7 +12,7 @@ from gatekeeper.domain.budget import Balance, ScopeKind
 from gatekeeper.domain.evidence import CampaignOutlook, Evidence, Recommendation
 from gatekeeper.domain.forecast import DAYS_MAX, Forecast, forecasts
 from gatekeeper.domain.money import ZERO
-from gatekeeper.domain.month_figures import MonthFigures, UsedOverride
+from gatekeeper.domain.month_figures import MonthFigures, UsedOverride, added
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.recommendations import recommend
 from gatekeeper.domain.spend import SpendRow, Totals
@@ -25,6 +26,7 @@ from .months import Month, current_month, month_before, reading
 
 # Budgets of one kind that are looked at; an organization with more has them in ListBudgets.
 BUDGETS_MAX = 1000
+MONTH_DAYS_MAX = 31
 SHOWN_KINDS = (ScopeKind.ORGANIZATION, ScopeKind.DEPARTMENT, ScopeKind.CAMPAIGN)
 
 
@@ -95,8 +97,8 @@ async def _figures(month: Month) -> MonthFigures:
         campaigns=await _spend(month, "campaign"),
         departments=await _spend(month, "department"),
         agents=agents,
-        agent_types=await _spend(month, "agent_type"),
-        models=await _spend(month, "model"),
+        agent_types=_by_one(pairs, 0),
+        models=_by_one(pairs, 1),
         overrides=await _overrides(month),
         denied=denied,
         denials=denials,
@@ -112,6 +114,15 @@ async def _spend(month: Month, *by: str) -> Sequence[SpendRow]:
     """Return what the month comes to by some columns, the dearest first."""
     found = await add_up(month.connection, month.organization.organization, [month.recorded()], by)
     return sorted(found, key=lambda row: (-row.totals.cost, row.key))
+
+
+def _by_one(rows: Iterable[SpendRow], index: int) -> Sequence[SpendRow]:
+    """Add rows up by one of their columns, the dearest first."""
+    groups: dict[str, list[Totals]] = {}
+    for row in rows:
+        groups.setdefault(row.key[index], []).append(row.totals)
+    summed = [SpendRow((name,), added(several)) for name, several in groups.items()]
+    return sorted(summed, key=lambda row: (-row.totals.cost, row.key))
 
 
 async def _balances(month: Month) -> Sequence[Balance]:
@@ -171,11 +182,22 @@ async def _outlooks(month: Month) -> Sequence[CampaignOutlook]:
     daily: dict[str, dict[str, Decimal]] = {}
     for (campaign, day), totals in _by_key(await add_up(month.connection, organization, spans, ["campaign", "day"])):
         daily.setdefault(campaign, {})[day] = totals.cost
-    return [
-        CampaignOutlook(campaign=campaign, cap=cap, forecast=going[0], first_day=month.today)
-        for campaign, cap in sorted(caps.items())
-        if (going := _going(daily.get(campaign, {}), month.today, cap))
-    ]
+    found = []
+    for campaign, cap in sorted(caps.items()):
+        costs = daily.get(campaign, {})
+        if _may_exhaust(costs, month.today, cap):
+            forecast = _going(costs, month.today, cap)[0]
+            found.append(CampaignOutlook(campaign=campaign, cap=cap, forecast=forecast, first_day=month.today))
+            # Each takes some milliseconds, in which no call is answered.
+            await asyncio.sleep(0)
+    return found
+
+
+def _may_exhaust(costs: Mapping[str, Decimal], today: date, cap: Decimal) -> bool:
+    """Tell whether a cap could be used up by twice the dearest day from now on: else nothing has to be foretold."""
+    month = today.isoformat()[:7]
+    spent = sum((cost for day, cost in costs.items() if day[:7] == month), ZERO)
+    return bool(costs) and spent + 2 * MONTH_DAYS_MAX * max(costs.values()) >= cap
 
 
 def _by_key(found: Iterable[SpendRow]) -> Iterable[tuple[tuple[str, str], Totals]]:
