@@ -176,11 +176,17 @@ def test_a_server_that_stops_says_so() -> None:
             shares=Shares(),
         )
         server = build_server(
-            GatekeeperServicer(nothing, nothing, nothing),
+            GatekeeperServicer(nothing, nothing, nothing, nothing),
             ReportServicer(
-                reports=nothing, budgets=nothing, trail=nothing, alerts=nothing, grants=nothing, watches=nothing
+                reports=nothing,
+                budgets=nothing,
+                trail=nothing,
+                alerts=nothing,
+                grants=nothing,
+                watches=nothing,
+                invoices=nothing,
             ),
-            AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey()),
+            AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey(), invoices=nothing),
             health,
             boundary,
             streams=Streams(1),

@@ -10,6 +10,7 @@ from gatekeeper.domain.periods import TOTAL, Window
 from gatekeeper.services.alerts import Alerts
 from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.budgets import Budgets
+from gatekeeper.services.invoices import Invoices
 from gatekeeper.services.overrides import Grants
 from gatekeeper.services.reports import Reports
 from gatekeeper.services.watch import Watches
@@ -18,6 +19,7 @@ from gatekeeper_client.v1 import report_service_pb2 as pb
 from . import alerts as alert_messages
 from .audit_events import read_filters, read_position, write_page
 from .boundary import CallInfo
+from .invoices import list_invoices
 from .overrides import list_overrides
 from .paging import FOREIGN, page_size, read_instant, read_token, write_token
 from .translate import (
@@ -44,6 +46,7 @@ class ReportServicer:
         alerts: Alerts,
         grants: Grants,
         watches: Watches,
+        invoices: Invoices,
     ) -> None:
         """Answer by these services."""
         self._reports = reports
@@ -52,6 +55,7 @@ class ReportServicer:
         self._alerts = alerts
         self._grants = grants
         self._watches = watches
+        self._invoices = invoices
 
     async def ListBudgets(self, request: pb.ListBudgetsRequest, _info: CallInfo) -> pb.ListBudgetsResponse:
         """List an organization's budgets."""
@@ -160,8 +164,8 @@ class ReportServicer:
         raise NotImplementedError
 
     async def ListInvoices(self, request: pb.ListInvoicesRequest, _info: CallInfo) -> pb.ListInvoicesResponse:
-        """TODO."""
-        raise NotImplementedError
+        """List an organization's invoices and credit notes, newest first."""
+        return await list_invoices(self._invoices, request)
 
     async def ListOrganizations(
         self, request: pb.ListOrganizationsRequest, _info: CallInfo

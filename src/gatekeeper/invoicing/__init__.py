@@ -1,0 +1,1 @@
+"""How does an invoice read as a file? One module for each format, all from the same document."""
