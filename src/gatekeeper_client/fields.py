@@ -44,6 +44,7 @@ AuditActionName: TypeAlias = Literal[
 AlertKindName: TypeAlias = Literal[
     "THRESHOLD", "RESOLVED", "BURN_RATE", "RUNAWAY", "OVERRIDE_REQUESTED", "VERIFICATION_FAILED", "TEST"
 ]
+InvoiceFormatName: TypeAlias = Literal["PDF", "CSV", "CSV_LINES", "FOCUS", "JSON", "UBL", "CII", "FACTUR_X"]
 PriorityName: TypeAlias = Literal["CRITICAL", "NORMAL", "BATCH"]
 Span: TypeAlias = timedelta | int  # an int counts seconds
 
@@ -202,4 +203,36 @@ class AuditEvents(Call, total=False):
     actor: str
     start_time: datetime
     end_time: datetime
+    page_size: int
+
+
+class Change(Call, total=False):
+    """Why something is changed, for the audit trail."""
+
+    reason: str
+
+
+class ExportInvoice(Call, total=False):
+    """Which invoice: of a `period` (`2026-11`; the current month, as a draft, unless told) or by its `number`.
+
+    `draft` issues nothing. `formats` are the files that follow, none unless told.
+    """
+
+    period: str
+    number: str
+    draft: bool
+    formats: Sequence[InvoiceFormatName]
+
+
+class Invoices(Call, total=False):
+    """Which invoices to list, and how many a page."""
+
+    period: str
+    kind: Literal["INVOICE", "CREDIT_NOTE"]
+    page_size: int
+
+
+class Organizations(Call, total=False):
+    """How many organizations a page."""
+
     page_size: int

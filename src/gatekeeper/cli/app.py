@@ -11,9 +11,11 @@ from gatekeeper import __version__
 from . import (
     alerts,
     audit,
+    billing,
     cap,
     check,
     doctor,
+    invoice,
     migrate,
     organization,
     override,
@@ -44,6 +46,8 @@ app.add_typer(override.app, name="override")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(price.app, name="price")
 app.add_typer(token.app, name="token")
+app.command()(invoice.invoice)
+app.command()(billing.billing)
 app.command()(audit.audit)
 app.command()(replay.replay)
 app.command()(verify.verify)
