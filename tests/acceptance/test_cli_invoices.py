@@ -9,19 +9,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import psycopg
 import pytest
 
 from gatekeeper_client import Client, Hold
 from gatekeeper_client.v1.report_service_pb2 import OrganizationInfo
 from tests.acceptance.commands import Done, failed, refused, run
 from tests.conftest import ServerFactory
-
-# Moves what was spent, and when, a month back: behind the ledger's back, but for every table that tells of it.
-MONTH_BACK = """
-UPDATE {table} SET day = to_char(day::date - interval '1 month', 'YYYY-MM-DD'),
-    month = to_char((month || '-01')::date - interval '1 month', 'YYYY-MM')
-"""
+from tests.integration.billed_books import move_a_month_back
 
 
 @pytest.fixture
@@ -34,13 +28,7 @@ def at(start_server: ServerFactory, database_url: str) -> dict[str, str]:
             hold = client.reserve(organization, amount="1.255", campaign="spring")
             assert isinstance(hold, Hold)
             hold.commit(amount="1.255")
-    with psycopg.connect(database_url) as connection:
-        connection.execute("SET session_replication_role = replica")
-        for table in ("executions", "reservations"):
-            connection.execute(MONTH_BACK.format(table=table).encode())
-        connection.execute(
-            "UPDATE balances SET period = to_char((period || '-01')::date - interval '1 month', 'YYYY-MM')"
-        )
+    move_a_month_back(database_url)
     return at
 
 

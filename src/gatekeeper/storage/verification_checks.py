@@ -30,6 +30,10 @@ TABLES: Sequence[str] = (
     "overrides",
     "alerts",
     "alert_deliveries",
+    "billing_profiles",
+    "invoices",
+    "invoice_spans",
+    "invoice_files",
 )
 
 UNKNOWN_ORGANIZATIONS = " UNION ALL ".join(
