@@ -18,7 +18,7 @@ from gatekeeper_client.v1 import report_service_pb2 as report_pb
 from .conftest import Clock
 from .invoicing import CREDIT_NOTE, DRAFT, INVOICE, JSON, Bookkeeper, amounts, lines_of
 from .refusals import refusal
-from .wire import TIMEOUT_S, beside
+from .wire import TIMEOUT_S, Wire, beside
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def books(clock: Clock, organization: str) -> Bookkeeper:
     wire = clock.wire
     clock.set("03-10T12:00:00+00:00")
     wire.open(organization)
-    keeper = Bookkeeper(clock, organization)
+    keeper = Bookkeeper(wire, organization, clock)
     keeper.spend("1.005", campaign="spring", agent_type="seo")
     keeper.spend("2.005", campaign="summer")
     clock.set("03-31T23:50:00+00:00")
@@ -146,6 +146,18 @@ def test_numbers_have_no_gap_however_many_ask_at_once(books: Bookkeeper, clock: 
     assert sorted({invoice.number for invoice in found}) == [f"{clock.year}-00000{place}" for place in (1, 2, 3, 4)]
 
 
+def test_two_processes_make_one_number(wire: Wire, second_wire: Wire, organization: str) -> None:
+    """Eight calls each for four months make four invoices, whoever answers."""
+    wire.open(organization)
+    months = [f"2020-{month:02}" for month in (1, 2, 3, 4)]
+    with beside() as pool:
+        keepers = [Bookkeeper(each, organization) for each in (wire, second_wire)]
+        found = list(pool.map(Bookkeeper.invoice, keepers * 8, sorted(months * 4)))
+    assert len({invoice.SerializeToString() for invoice in found}) == 4
+    numbers = sorted(invoice.number for invoice in keepers[0].listed().invoices)
+    assert [number[4:] for number in numbers] == ["-000001", "-000002", "-000003", "-000004"]
+
+
 def test_a_year_has_its_own_numbers(books: Bookkeeper, clock: Clock) -> None:
     """By the day of issue in the organization's calendar."""
     assert books.invoice(f"{clock.year}-03").number == f"{clock.year}-000001"
@@ -163,7 +175,7 @@ def test_what_cannot_be_asked_for(books: Bookkeeper, clock: Clock) -> None:
     wrong = refusal(books.invoice, f"{clock.year}-04", number=issued.number)
     assert "is not the month of" in wrong.violations["period"]
     assert books.invoice(f"{clock.year}-03", number=issued.number) == issued
-    nobody = Bookkeeper(clock, f"{books.organization}-nobody")
+    nobody = Bookkeeper(clock.wire, f"{books.organization}-nobody")
     for ask in (nobody.invoice, nobody.listed, nobody.profile):
         assert refusal(ask).reason == "ORGANIZATION_NOT_FOUND"
     assert refusal(nobody.invoice, number="1").reason == "ORGANIZATION_NOT_FOUND"
