@@ -29,6 +29,7 @@ PAGES = (
     "docs/audit.md",
     "docs/budgets.md",
     "docs/callers.md",
+    "docs/invoices.md",
     "docs/operate.md",
     "docs/overrides.md",
 )

@@ -228,7 +228,11 @@ VALID: dict[str, Message] = {
     "RetryAlerts": admin_pb.RetryAlertsRequest(organization="o"),
 }
 
-FREE_TEXTS = {"period", "reason", "etag", "page_token", "currency_code", "identity", "since", "override_request"}
+FREE_TEXTS = {
+    *("period", "reason", "etag", "page_token", "currency_code", "identity", "since", "override_request"),
+    # What an invoice says of somebody.
+    *("legal_name", "address", "city", "postal_code", "email", "reference", "tax_note"),
+}
 SERVICE_OF = {
     method.name: service.full_name
     for file in (pb, report_pb, admin_pb)
