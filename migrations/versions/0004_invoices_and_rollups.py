@@ -14,6 +14,13 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+# What is written once stays, as in 0002.
+WRITTEN_ONCE = ("invoices", "invoice_spans", "invoice_files")
+REFUSE = """
+CREATE TRIGGER {table}_written_once BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER {table}_not_emptied BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+"""
+
 
 def upgrade() -> None:
     """Make the tables of rollups and invoices. No table that a call touches is locked."""
@@ -172,6 +179,8 @@ def upgrade() -> None:
         ),
         comment="Executions recorded before the organization's mark, added up. Derived: `gatekeeper verify` compares.",
     )
+    for table in WRITTEN_ONCE:
+        op.execute(REFUSE.format(table=table))
 
 
 def downgrade() -> None:

@@ -24,6 +24,7 @@ from gatekeeper.rpc.authentication import Authentication
 from gatekeeper.rpc.boundary import Boundary
 from gatekeeper.rpc.call_rates import CallRates
 from gatekeeper.rpc.gatekeeper import GatekeeperServicer
+from gatekeeper.rpc.invoice_exports import InvoiceExports
 from gatekeeper.rpc.line_writer import LineWriter
 from gatekeeper.rpc.listen import listening, transport_of
 from gatekeeper.rpc.peers import Peers
@@ -131,7 +132,13 @@ async def _listening(settings: Settings, parts: Parts, witnesses: Witnesses) -> 
     """Answer calls; at the end let those under way finish."""
     peers = Peers()
     server = build_server(
-        GatekeeperServicer(parts.gate, parts.budgets, parts.grants, ttl_default=_ttl_default(settings)),
+        GatekeeperServicer(
+            parts.gate,
+            parts.budgets,
+            parts.grants,
+            InvoiceExports(parts.invoices, parts.invoice_files),
+            ttl_default=_ttl_default(settings),
+        ),
         ReportServicer(
             reports=Reports(parts.reads),
             budgets=parts.budgets,
@@ -143,8 +150,9 @@ async def _listening(settings: Settings, parts: Parts, witnesses: Witnesses) -> 
             statements=Statements(parts.reads),
             splits=CostSplits(parts.reads),
             monthly=MonthlyReports(parts.reads),
+            invoices=parts.invoices,
         ),
-        AdminServicer(reads=parts.reads, writes=parts.changes, audit_key=parts.audit_key),
+        AdminServicer(reads=parts.reads, writes=parts.changes, audit_key=parts.audit_key, invoices=parts.invoices),
         parts.health,
         _boundary(settings, parts, peers, witnesses),
         streams=parts.streams,

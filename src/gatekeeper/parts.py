@@ -18,6 +18,7 @@ from gatekeeper.domain.access import Actor, Caller, Role
 from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.grants import GrantLimits
 from gatekeeper.domain.open_holds import HoldLimits
+from gatekeeper.letterhead import letterhead
 from gatekeeper.metrics import Metrics
 from gatekeeper.rpc.health import Health
 from gatekeeper.rpc.server import SERVICES
@@ -30,6 +31,8 @@ from gatekeeper.services.budgets import Budgets
 from gatekeeper.services.callers import Callers
 from gatekeeper.services.changes import Changes
 from gatekeeper.services.gate import Gate, GateLimits
+from gatekeeper.services.invoice_files import InvoiceFiles
+from gatekeeper.services.invoices import Invoices
 from gatekeeper.services.overrides import Grants
 from gatekeeper.services.prices import Prices
 from gatekeeper.services.start_override import StartOverride, StartTerms
@@ -76,6 +79,8 @@ class Parts:
     watches: Watches
     streams: Streams
     grants: Grants
+    invoices: Invoices
+    invoice_files: InvoiceFiles
     start_override: StartOverride | None
     channels: Sequence[Channel]
     metrics: Metrics | None
@@ -134,6 +139,15 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
         watches=watches,
         streams=Streams(settings.watch_streams_max, PARTY_STREAMS_MAX),
         grants=Grants(reads=reads, writes=changes, limits=_grant_limits(settings), audit_key=key, changes=changed),
+        invoices=Invoices(
+            reads=reads,
+            writes=changes,
+            database_url=database_url,
+            letterhead=letterhead(settings),
+            audit_key=key,
+            empty_months=settings.invoice_empty_months,
+        ),
+        invoice_files=InvoiceFiles(reads=reads, writes=changes, database_url=database_url),
         start_override=StartOverride(changes, _start_terms(settings), key, changed)
         if settings.allow_budget_override
         else None,

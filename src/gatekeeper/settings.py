@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import unicodedata
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +37,23 @@ def _split(listen: Any) -> Any:
     return tuple(part.strip() for part in listen.split(",")) if isinstance(listen, str) else listen
 
 
+def _printable(text: str) -> str:
+    """Refuse what no page could show."""
+    if any(unicodedata.category(character).startswith("C") for character in text.replace("\n", "")):
+        message = "has control characters, or is no UTF-8"
+        raise ValueError(message)
+    return text
+
+
+def _one_line(text: str) -> str:
+    if "\n" in text:
+        message = "has more than one line"
+        raise ValueError(message)
+    return text
+
+
+SellerLines = Annotated[str, AfterValidator(_printable)]
+SellerText = Annotated[SellerLines, AfterValidator(_one_line)]
 Amount = Annotated[Decimal, Field(ge=0, lt=AMOUNT_MAX, allow_inf_nan=False), AfterValidator(_whole_nanos)]
 
 
@@ -275,6 +293,29 @@ class Settings(BaseSettings):
     )
     alert_retry_s: float = Field(
         5, ge=0.01, le=3600, description="Pause before the second attempt; it doubles up to an hour."
+    )
+    seller_name: SellerText = Field("", max_length=200, description="Legal name of who bills, for invoices.")
+    seller_address: SellerLines = Field(
+        "", max_length=500, description="Street and number, and what else goes above the city; lines."
+    )
+    seller_city: SellerText = Field("", max_length=100, description="The biller's city.")
+    seller_postal_code: SellerText = Field("", max_length=20, description="The biller's postal code.")
+    seller_country: str = Field("", pattern="^([A-Z]{2})?$", description="The biller's country, like DE.")
+    seller_vat_id: str = Field(
+        "", pattern="^([A-Z]{2}[0-9A-Z+*.]{2,18})?$", description="The biller's VAT id with its country, DE123456789."
+    )
+    seller_email: SellerText = Field("", max_length=254, description="Where to write to about an invoice.")
+    invoice_accent: str = Field(
+        "#0f766e", pattern="^#[0-9A-Fa-f]{6}$", description="Colour of an invoice's headings, as #rrggbb."
+    )
+    invoice_logo_file: Path | None = Field(
+        None, description="PNG that invoices show, at most 256 kB: each invoice keeps its own."
+    )
+    invoice_footer: SellerLines = Field(
+        "", max_length=500, description="What stands at the foot of each page: bank, register, …"
+    )
+    invoice_empty_months: bool = Field(
+        True, description="Issue an invoice over 0 for a month without executions. Off: FAILED_PRECONDITION."
     )
     http_listen: str | None = Field(
         None, description="HOST:PORT for /metrics, /healthz and /readyz over HTTP. Unset: no HTTP, and no metrics."

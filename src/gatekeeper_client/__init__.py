@@ -33,12 +33,14 @@ from gatekeeper_client.ids import new_reservation_id
 from gatekeeper_client.money import from_money, to_money
 from gatekeeper_client.sync import Client
 from gatekeeper_client.v1.budget_pb2 import Scope
+from gatekeeper_client.v1.invoice_pb2 import BillingProfile, InvoiceParty
 from gatekeeper_client.v1.reservation_pb2 import TokenEstimate, TokenUsage
 from gatekeeper_client.verdicts import Denied
 
 __all__ = [
     "AsyncClient",
     "AsyncHold",
+    "BillingProfile",
     "BudgetDenied",
     "Client",
     "Conflict",
@@ -47,6 +49,7 @@ __all__ = [
     "Hold",
     "InternalError",
     "InvalidRequest",
+    "InvoiceParty",
     "NotFound",
     "Overloaded",
     "PermissionDenied",

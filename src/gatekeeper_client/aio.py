@@ -14,7 +14,9 @@ from gatekeeper_client.credentials import bearer, token_of
 from gatekeeper_client.errors import from_rpc_error
 from gatekeeper_client.requests import (
     commit_request,
+    export_invoice_request,
     list_alerts_request,
+    list_invoices_request,
     list_overrides_request,
     request_override_request,
     reserve_request,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from gatekeeper_client.v1.audit_pb2 import AuditEvent
     from gatekeeper_client.v1.budget_pb2 import Budget
     from gatekeeper_client.v1.gatekeeper_service_pb2_grpc import GatekeeperServiceAsyncStub
+    from gatekeeper_client.v1.invoice_pb2 import BillingProfile, Invoice
     from gatekeeper_client.v1.override_pb2 import Override
     from gatekeeper_client.v1.report_service_pb2_grpc import ReportServiceAsyncStub
     from gatekeeper_client.v1.reservation_pb2 import Execution, Reservation
@@ -162,6 +165,27 @@ class AsyncClient:
         request = report.GetMonthlyReportRequest(organization=organization, **wire(which))
         return await self._call(self._report.GetMonthlyReport, request, which)
 
+    async def get_billing_profile(
+        self, organization: str, **call: Unpack[fields.Call]
+    ) -> admin.GetBillingProfileResponse:
+        """Return what an organization's invoices say of the buyer, of tax and of payment."""
+        request = admin.GetBillingProfileRequest(organization=organization)
+        return await self._call(self._admin.GetBillingProfile, request, call)
+
+    async def set_billing_profile(
+        self, organization: str, profile: BillingProfile, **change: Unpack[fields.Change]
+    ) -> admin.SetBillingProfileResponse:
+        """Change all of that, for invoices to come."""
+        request = admin.SetBillingProfileRequest(organization=organization, profile=profile, **wire(change))
+        return await self._call(self._admin.SetBillingProfile, request, change)
+
+    async def credit_invoice(
+        self, organization: str, number: str, **change: Unpack[fields.Change]
+    ) -> admin.CreditInvoiceResponse:
+        """Take an issued invoice back, whole, for a `reason`. The same again gives the same credit note."""
+        request = admin.CreditInvoiceRequest(organization=organization, number=number, **wire(change))
+        return await self._call(self._admin.CreditInvoice, request, change)
+
     def list_budgets(self, organization: str, **which: Unpack[fields.Budgets]) -> AsyncIterator[Budget]:
         """Iterate over budgets, by scope and window, asking for each page when it is reached."""
         request = report.ListBudgetsRequest(organization=organization, **wire(which))
@@ -225,6 +249,29 @@ class AsyncClient:
         """Iterate over the organizations that the caller may see, by name."""
         request = report.ListOrganizationsRequest(**wire(which))
         return self._pages(self._report.ListOrganizations, request, which, lambda page: page.organizations)
+
+    def list_invoices(self, organization: str, **which: Unpack[fields.Invoices]) -> AsyncIterator[Invoice]:
+        """Iterate over invoices and credit notes, without their lines, newest first."""
+        request = list_invoices_request(organization, which)
+        return self._pages(self._report.ListInvoices, request, which, lambda page: page.invoices)
+
+    async def export_invoice(
+        self, organization: str, **which: Unpack[fields.ExportInvoice]
+    ) -> AsyncIterator[gate.ExportInvoiceResponse]:
+        """Iterate over a month's invoice, issued if it was not, and then pieces of its files in the asked order.
+
+        It takes as long as it takes, unless there is a `timeout_s`.
+        """
+        metadata = traced(self._metadata)
+        request = export_invoice_request(organization, which)
+        call = self._gate.ExportInvoice(request, timeout=which.get("timeout_s"), metadata=metadata)
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, trace_id_of(metadata)) from error
+        finally:
+            call.cancel()
 
     async def watch_status(
         self, organization: str, **watch: Unpack[fields.Watch]

@@ -45,6 +45,7 @@ AuditActionName: TypeAlias = Literal[
 AlertKindName: TypeAlias = Literal[
     "THRESHOLD", "RESOLVED", "BURN_RATE", "RUNAWAY", "OVERRIDE_REQUESTED", "VERIFICATION_FAILED", "TEST"
 ]
+InvoiceFormatName: TypeAlias = Literal["PDF", "CSV", "CSV_LINES", "FOCUS", "JSON", "UBL", "CII", "FACTUR_X"]
 PriorityName: TypeAlias = Literal["CRITICAL", "NORMAL", "BATCH"]
 Span: TypeAlias = timedelta | int  # an int counts seconds
 
@@ -238,6 +239,32 @@ class Month(Call, total=False):
 class SpendList(Month, total=False):
     """Which month's spend to list, and how many entries a page."""
 
+    page_size: int
+
+
+class Change(Call, total=False):
+    """Why something is changed, for the audit trail."""
+
+    reason: str
+
+
+class ExportInvoice(Call, total=False):
+    """Which invoice: of a `period` (`2026-11`; the current month, as a draft, unless told) or by its `number`.
+
+    `draft` issues nothing. `formats` are the files that follow, none unless told.
+    """
+
+    period: str
+    number: str
+    draft: bool
+    formats: Sequence[InvoiceFormatName]
+
+
+class Invoices(Call, total=False):
+    """Which invoices to list, and how many a page."""
+
+    period: str
+    kind: Literal["INVOICE", "CREDIT_NOTE"]
     page_size: int
 
 

@@ -64,6 +64,16 @@ def list_alerts_request(organization: str, which: fields.Alerts) -> report.ListA
     return report.ListAlertsRequest(organization=organization, **wire(which, kind="ALERT_KIND_{}".format))
 
 
+def list_invoices_request(organization: str, which: fields.Invoices) -> report.ListInvoicesRequest:
+    """Ask for invoices."""
+    return report.ListInvoicesRequest(organization=organization, **wire(which, kind="INVOICE_KIND_{}".format))
+
+
+def export_invoice_request(organization: str, which: fields.ExportInvoice) -> gate.ExportInvoiceRequest:
+    """Ask for an invoice and its files."""
+    return gate.ExportInvoiceRequest(organization=organization, **wire(which))
+
+
 def wire(given: Mapping[str, object], **special: Callable[[Any], object]) -> dict[str, Any]:
     """Return the fields as a message takes them; raises TypeError and ValueError for bad values.
 
@@ -145,4 +155,5 @@ WIRE: Final[Mapping[str, Callable[[Any], object]]] = {
     "kind": "EXECUTION_KIND_{}".format,
     "action": "AUDIT_ACTION_{}".format,
     "delivery_state": "DELIVERY_STATE_{}".format,
+    "formats": lambda formats: [f"INVOICE_FORMAT_{name}" for name in formats],
 }

@@ -30,6 +30,7 @@ PAGES = (
     "docs/budgets.md",
     "docs/callers.md",
     "docs/monthly-report.md",
+    "docs/invoices.md",
     "docs/operate.md",
     "docs/overrides.md",
     "docs/reports.md",

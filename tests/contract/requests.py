@@ -231,6 +231,8 @@ VALID: dict[str, Message] = {
 FREE_TEXTS = {
     *("period", "reason", "etag", "page_token", "currency_code", "identity", "since", "override_request"),
     *("label", "value"),
+    # What an invoice says of somebody.
+    *("legal_name", "address", "city", "postal_code", "email", "reference", "tax_note"),
 }
 SERVICE_OF = {
     method.name: service.full_name

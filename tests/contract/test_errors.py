@@ -35,8 +35,8 @@ from .wire import TIMEOUT_S, Wire
 
 Code = grpc.StatusCode
 # These need a server in trouble, another time, a server that asks for tokens, or limits that are soon reached: see
-# test_overload, test_outage, test_periods, test_rights, test_admin, test_limits, test_overrides and those beside it,
-# and below. Of the deadline only its caller sees, of a certificate without a role test_vouched_callers.
+# test_overload, test_outage, test_periods, test_rights, test_admin, test_limits, test_overrides, test_invoices and
+# those beside them, and below. Of the deadline only its caller sees, of a certificate without a role test_vouched_callers.
 ELSEWHERE = {
     "TOKEN_MISSING",
     "TOKEN_INVALID",
@@ -65,6 +65,11 @@ ELSEWHERE = {
     "TOO_MANY_OVERRIDES",
     "RESERVATION_EXPIRED",
     "DEADLINE_EXCEEDED",
+    "INVOICE_NOT_FOUND",
+    "INVOICE_NOT_CREDITABLE",
+    "NOTHING_TO_INVOICE",
+    "BILLING_INCOMPLETE",
+    "FORMAT_UNAVAILABLE",
 }
 RETRYABLE = {Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE}
 
@@ -186,7 +191,7 @@ def test_a_server_that_stops_says_so() -> None:
             shares=Shares(),
         )
         server = build_server(
-            GatekeeperServicer(nothing, nothing, nothing),
+            GatekeeperServicer(nothing, nothing, nothing, nothing),
             ReportServicer(
                 reports=nothing,
                 budgets=nothing,
@@ -198,8 +203,9 @@ def test_a_server_that_stops_says_so() -> None:
                 statements=nothing,
                 splits=nothing,
                 monthly=nothing,
+                invoices=nothing,
             ),
-            AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey()),
+            AdminServicer(reads=nothing, writes=nothing, audit_key=AuditKey(), invoices=nothing),
             health,
             boundary,
             streams=Streams(1),

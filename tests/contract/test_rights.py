@@ -293,6 +293,11 @@ def _later(secured: Secured, request: Any, _attribution: dict[str, str]) -> None
     secured.wire.test_later(request.organization)
 
 
+def _invoice(secured: Secured, request: Any, _attribution: dict[str, str]) -> None:
+    asked = pb.ExportInvoiceRequest(organization=request.organization, period="2020-01")
+    request.number = secured.call("ExportInvoice", asked, secured.operator).invoice.number
+
+
 PREPARE: dict[str, Callable[[Secured, Any, dict[str, str]], None]] = {
     "Reserve": _fresh_id,
     "Commit": _hold,
@@ -301,6 +306,7 @@ PREPARE: dict[str, Callable[[Secured, Any, dict[str, str]], None]] = {
     "CreateToken": _fresh_name,
     "RevokeToken": _token,
     "TestAlerts": _later,
+    "CreditInvoice": _invoice,
 }
 
 

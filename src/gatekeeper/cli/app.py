@@ -11,9 +11,11 @@ from gatekeeper import __version__
 from . import (
     alerts,
     audit,
+    billing,
     cap,
     check,
     doctor,
+    invoice,
     migrate,
     organization,
     override,
@@ -52,6 +54,8 @@ app.add_typer(token.app, name="token")
 app.command()(report.report)
 app.command()(statement.statement)
 app.command()(split.split)
+app.command()(invoice.invoice)
+app.command()(billing.billing)
 app.command()(audit.audit)
 app.command()(replay.replay)
 app.command()(verify.verify)

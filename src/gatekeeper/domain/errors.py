@@ -229,7 +229,7 @@ class ReservationAmbiguous(GatekeeperError):
 
 
 class EtagMismatch(GatekeeperError):
-    """The budget has changed: its etag is {etag!r}. Read it again, then decide anew."""
+    """It has changed since you read it: its etag is {etag!r}. Read it again, then decide anew."""
 
 
 class QueueFull(GatekeeperError):

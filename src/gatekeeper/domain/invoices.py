@@ -208,6 +208,8 @@ class InvoiceDocument:
     ledger_hash: str
     credited_number: str = ""
     reason: str = ""
+    # The calendar that its days are of.
+    time_zone: str = "UTC"
 
     @property
     def total_amount(self) -> Decimal:
@@ -234,6 +236,7 @@ class Heading:
     seller: Party
     terms: Terms
     branding: Branding
+    time_zone: str = "UTC"
 
 
 def minor_digits(currency: str) -> int:
@@ -282,6 +285,19 @@ def bill(heading: Heading, billed: Billed) -> InvoiceDocument:
         net_amount=net,
         tax_amount=rounded(net * tax.rate_percent / 100, digits),
         ledger_hash=billed.ledger_hash,
+        time_zone=heading.time_zone,
+    )
+
+
+def issue(draft: InvoiceDocument, *, number: str, issued_at: datetime, issue_date: date) -> InvoiceDocument:
+    """Return the invoice that a draft becomes under a number."""
+    return replace(
+        draft,
+        number=number,
+        kind=InvoiceKind.INVOICE,
+        issued_at=issued_at,
+        issue_date=issue_date,
+        due_date=issue_date + timedelta(days=draft.terms.payment_days),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which RPCs do admins call, about tokens, prices, and whether alerts arrive?"""
+"""Which RPCs do admins call, about tokens, prices, invoices, and whether alerts arrive?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.errors import InvalidField, RoleInsufficient, TokenMissing
 from gatekeeper.domain.tokens import NewToken, Token
 from gatekeeper.services import alerts, price_admin, tokens
+from gatekeeper.services import billing_profiles as profiles
+from gatekeeper.services.invoices import Invoices
 from gatekeeper.services.price_admin import AgentTypePrice, ModelPrice
 from gatekeeper.storage.connections import Pool
 from gatekeeper.storage.tokens import Position
 from gatekeeper_client.v1 import admin_service_pb2 as pb
 
 from .alerts import write_alert
+from .billing_profiles import read_profile, write_profile
 from .boundary import CallInfo
+from .invoices import write_issued
 from .money import read_money
 from .paging import FOREIGN, page_size, read_instant, read_token, write_token
 from .translate import read_scope, write_scope, write_time
@@ -36,13 +40,14 @@ PRICE_FIELDS = {
 
 
 class AdminServicer:
-    """gatekeeper.v1.AdminService, by tokens, prices and alerts."""
+    """gatekeeper.v1.AdminService, by tokens, prices, alerts, and what invoices say."""
 
-    def __init__(self, *, reads: Pool, writes: Pool, audit_key: AuditKey) -> None:
+    def __init__(self, *, reads: Pool, writes: Pool, audit_key: AuditKey, invoices: Invoices) -> None:
         """Read and write by these pools; seal what the audit trail keeps with `audit_key`."""
         self._reads = reads
         self._writes = writes
         self._audit_key = audit_key
+        self._invoices = invoices
 
     async def CreateToken(self, request: pb.CreateTokenRequest, info: CallInfo) -> pb.CreateTokenResponse:
         """Make a token, or give a role to an identity."""
@@ -116,20 +121,24 @@ class AdminServicer:
         return pb.RetryAlertsResponse(deliveries=await alerts.retry(self._writes, request.organization))
 
     async def GetBillingProfile(
-        self, request: pb.GetBillingProfileRequest, info: CallInfo
+        self, request: pb.GetBillingProfileRequest, _info: CallInfo
     ) -> pb.GetBillingProfileResponse:
-        """TODO."""
-        raise NotImplementedError
+        """Tell what an organization's invoices say of the buyer, of tax and of payment."""
+        profile = await profiles.get_profile(self._reads, request.organization)
+        return pb.GetBillingProfileResponse(profile=write_profile(profile))
 
     async def SetBillingProfile(
         self, request: pb.SetBillingProfileRequest, info: CallInfo
     ) -> pb.SetBillingProfileResponse:
-        """TODO."""
-        raise NotImplementedError
+        """Change that, for invoices to come."""
+        command = read_profile(request)
+        profile = await profiles.set_profile(self._writes, request.organization, command, info.actor, self._audit_key)
+        return pb.SetBillingProfileResponse(profile=write_profile(profile))
 
     async def CreditInvoice(self, request: pb.CreditInvoiceRequest, info: CallInfo) -> pb.CreditInvoiceResponse:
-        """TODO."""
-        raise NotImplementedError
+        """Take an issued invoice back."""
+        note = await self._invoices.credit(request.organization, request.number, request.reason, info.actor)
+        return pb.CreditInvoiceResponse(invoice=write_issued(note, lines_max=0))
 
 
 def _require_token(info: CallInfo) -> None:

@@ -25,6 +25,7 @@ from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import reservation_pb2
 
 from .boundary import CallInfo
+from .invoice_exports import InvoiceExports
 from .money import read_money, write_money
 from .overrides import request_override, set_override, write_override
 from .translate import (
@@ -60,11 +61,20 @@ def _digest(canonical: bytes) -> bytes:
 class GatekeeperServicer:
     """gatekeeper.v1.GatekeeperService, by the gate, the budgets and what admins grant beyond them."""
 
-    def __init__(self, gate: Gate, budgets: Budgets, grants: Grants, *, ttl_default: timedelta = TTL_DEFAULT) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        budgets: Budgets,
+        grants: Grants,
+        exports: InvoiceExports,
+        *,
+        ttl_default: timedelta = TTL_DEFAULT,
+    ) -> None:
         """Answer by these services. A hold that names no ttl has this one."""
         self._gate = gate
         self._budgets = budgets
         self._grants = grants
+        self._exports = exports
         self._ttl_default = ttl_default
 
     async def Reserve(self, request: pb.ReserveRequest, info: CallInfo) -> pb.ReserveResponse:
@@ -172,10 +182,9 @@ class GatekeeperServicer:
         """Ask the admins for an override."""
         return await request_override(self._grants, request, info.actor)
 
-    async def ExportInvoice(self, request: pb.ExportInvoiceRequest, info: CallInfo) -> AsyncGenerator[bytes | None]:
-        """TODO."""
-        raise NotImplementedError
-        yield None
+    def ExportInvoice(self, request: pb.ExportInvoiceRequest, info: CallInfo) -> AsyncGenerator[bytes | None]:
+        """Issue a month's invoice, or show a draft, and render its files."""
+        return self._exports.messages(request, info.actor)
 
 
 def _override_request(request: pb.ReserveRequest) -> str:

@@ -11,6 +11,7 @@ from gatekeeper.services.alerts import Alerts
 from gatekeeper.services.audit_trail import AuditTrail
 from gatekeeper.services.budgets import Budgets
 from gatekeeper.services.cost_splits import CostSplits
+from gatekeeper.services.invoices import Invoices
 from gatekeeper.services.monthly_report import MonthlyReports
 from gatekeeper.services.overrides import Grants
 from gatekeeper.services.reports import Reports
@@ -24,6 +25,7 @@ from . import months as month_messages
 from . import spend
 from .audit_events import read_filters, read_position, write_page
 from .boundary import CallInfo
+from .invoices import list_invoices
 from .overrides import list_overrides
 from .paging import FOREIGN, page_size, read_instant, read_token, write_token
 from .translate import (
@@ -55,6 +57,7 @@ class ReportServicer:
         statements: Statements,
         splits: CostSplits,
         monthly: MonthlyReports,
+        invoices: Invoices,
     ) -> None:
         """Answer by these services."""
         self._reports = reports
@@ -67,6 +70,7 @@ class ReportServicer:
         self._statements = statements
         self._splits = splits
         self._monthly = monthly
+        self._invoices = invoices
 
     async def ListBudgets(self, request: pb.ListBudgetsRequest, _info: CallInfo) -> pb.ListBudgetsResponse:
         """List an organization's budgets."""
@@ -184,8 +188,8 @@ class ReportServicer:
         return month_messages.write_monthly_report(report)
 
     async def ListInvoices(self, request: pb.ListInvoicesRequest, _info: CallInfo) -> pb.ListInvoicesResponse:
-        """TODO."""
-        raise NotImplementedError
+        """List an organization's invoices and credit notes, newest first."""
+        return await list_invoices(self._invoices, request)
 
     async def ListOrganizations(
         self, request: pb.ListOrganizationsRequest, _info: CallInfo

@@ -16,8 +16,13 @@ from google.protobuf.message import Message
 from .statuses import InvalidRequest
 
 RULES = "rules.binpb"
-# The patterns of the protos, in words.
+# The patterns of the protos, in words: the first of which a part is in the pattern.
 HINTS = {
+    "[0-9]{1,2}([.]": "must be a number of percent like 19 or 8.1",
+    "[0-9A-Z+*.]": "must be a VAT id with its country, like DE123456789",
+    "0-9A-Za-z/_.-": "must be a number like 2026-000001",
+    "([A-Z]{2})": "must be two capital letters, like DE",
+    "^([0-9]{4}-(0[1-9]|1[0-2]))?$": "must be a month like 2026-11",
     "0-9": "must be like 2026-11-20, 2026-11 or total",
     r"\s": "must have no control characters, and no blank at either end",
     r"\pC": "must have no control characters",

@@ -16,8 +16,11 @@ from gatekeeper.domain.verification import Difference
 from gatekeeper.storage import schema
 from gatekeeper.storage import verification as storage
 from gatekeeper.storage.connections import CONNECT_TIMEOUT_S, Connection
+from gatekeeper.storage.invoice_checks import INVOICE_CHECKS
 from gatekeeper.storage.override_checks import OVERRIDE_CHECKS
 from gatekeeper.storage.verification_checks import CHECKS
+
+from .invoice_verification import CHECK, verify_documents
 
 __all__ = ["Difference", "Progress", "Verification", "verify_books"]
 
@@ -68,8 +71,8 @@ async def verify_books(
 
 
 async def _verify(connection: Connection, organization: str | None, progress: Progress) -> Verification:
-    checks = (*CHECKS, *OVERRIDE_CHECKS)
-    steps = len(checks) + 1
+    checks = (*CHECKS, *OVERRIDE_CHECKS, *INVOICE_CHECKS)
+    steps = len(checks) + 2
     progress(COUNTING, 0, steps)
     books = await storage.list_books(connection, organization)
     counts = await storage.count(connection, organization)
@@ -81,6 +84,10 @@ async def _verify(connection: Connection, organization: str | None, progress: Pr
         differences = await storage.find(connection, check, organization, known)
         complete = complete and len(differences) <= storage.DIFFERENCES_MAX
         found += differences[: storage.DIFFERENCES_MAX]
+    progress(CHECK, steps - 1, steps)
+    differences = await verify_documents(connection, organization, storage.DIFFERENCES_MAX)
+    complete = complete and len(differences) <= storage.DIFFERENCES_MAX
+    found += differences[: storage.DIFFERENCES_MAX]
     progress("", steps, steps)
     if organization is not None and not books.time_zones and not found:
         raise OrganizationNotFound(organization=organization)

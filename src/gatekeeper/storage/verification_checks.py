@@ -33,6 +33,10 @@ TABLES: Sequence[str] = (
     "alert_deliveries",
     "spend_rollups",
     "spend_marks",
+    "billing_profiles",
+    "invoices",
+    "invoice_spans",
+    "invoice_files",
 )
 
 UNKNOWN_ORGANIZATIONS = " UNION ALL ".join(

@@ -1,0 +1,101 @@
+"""How do an invoice's files get to disk? Whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from gatekeeper_client.v1.gatekeeper_service_pb2 import ExportInvoiceResponse
+    from gatekeeper_client.v1.invoice_pb2 import FileChunk, Invoice
+
+# What most file systems take for a name, less what is put before it while it is written.
+NAME_BYTES_MAX = 200
+DIGEST_CHARS = 12
+
+# What is told while files come: the file's name, how much of it is there, and how much there will be (None: not known).
+Progress = Callable[[str, int, int | None], None]
+
+
+class FileFailed(Exception):
+    """A file could not be written; the message says which, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """An invoice, and its files on disk."""
+
+    invoice: Invoice
+    paths: list[Path] = field(default_factory=list)
+
+
+class _Responses(Protocol):
+    def __iter__(self) -> Iterator[ExportInvoiceResponse]:
+        """Return what comes."""
+
+
+def write_files(responses: _Responses, folder: Path, progress: Progress) -> Exported:
+    """Write what an export sends into a folder; return the invoice and its files. Raises `FileFailed`."""
+    coming = iter(responses)
+    exported = Exported(invoice=next(coming).invoice)
+    for response in coming:
+        exported.paths.append(_write_file(response.chunk, coming, folder, exported, progress))
+    return exported
+
+
+def _write_file(
+    first: FileChunk, coming: Iterator[ExportInvoiceResponse], folder: Path, exported: Exported, progress: Progress
+) -> Path:
+    """Write one file under another name, and give it its own when it is whole."""
+    path = folder / Path(first.filename).name
+    unfinished = folder / f".{path.name}.{os.getpid()}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as out:
+            _copy(first, coming, out, lambda done, entries: _tell(progress, path, exported, done, entries))
+            out.flush()
+            os.fsync(out.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        message = f"{path}: {error.strerror or error}. The invoice stands; the same command gives the same one again"
+        raise FileFailed(message) from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _copy(
+    chunk: FileChunk, coming: Iterator[ExportInvoiceResponse], out: BinaryIO, tell: Callable[[int, int], None]
+) -> None:
+    done = 0
+    while True:
+        out.write(chunk.data)
+        done += len(chunk.data)
+        tell(done, chunk.entries_done)
+        if chunk.last:
+            return
+        chunk = next(coming).chunk
+
+
+def _tell(progress: Progress, path: Path, exported: Exported, done: int, entries: int) -> None:
+    if entries:
+        progress(path.name, entries, exported.invoice.entries)
+    else:
+        progress(path.name, done, None)
+
+
+def folder_name(organization: str) -> str:
+    """Return a name for an organization's folder: the name itself where that is possible, and never another's."""
+    name = organization.replace("%", "%25").replace("/", "%2F")
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    if len(name.encode()) <= NAME_BYTES_MAX:
+        return name
+    digest = hashlib.sha256(organization.encode()).hexdigest()[:DIGEST_CHARS]
+    return f"{name.encode()[:NAME_BYTES_MAX].decode(errors='ignore')}%{digest}"
