@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gatekeeper_client.v1.report_service_pb2 import GetSpendSummaryResponse
     from gatekeeper_client.v1.reservation_pb2 import Execution
-    from gatekeeper_client.v1.spend_pb2 import MonthComparison, Spend
+    from gatekeeper_client.v1.spend_pb2 import MonthComparison, Spend, SpendForecast
 
     from .csv_output import Cell
 
@@ -99,6 +99,7 @@ def summary_document(summary: GetSpendSummaryResponse) -> dict[str, Any]:
         "budget": status_document(summary.budget) if summary.HasField("budget") else None,
         "days": [{"day": day.day, "cost": amount_text(day.cost), "calls": day.calls} for day in summary.days],
         "previous": _previous_document(summary.previous),
+        "forecasts": [_forecast_document(forecast) for forecast in summary.forecasts],
         "denials": summary.denials,
         "read_time": instant_text(summary.read_time),
     }
@@ -111,6 +112,30 @@ def _previous_document(previous: MonthComparison) -> dict[str, Any]:
         "cost_to_same_day": amount_text(previous.cost_to_same_day),
         "change_percent": previous.change_percent if previous.HasField("change_percent") else None,
     }
+
+
+def _forecast_document(forecast: SpendForecast) -> dict[str, Any]:
+    return {
+        "method": _method(forecast),
+        "projected": amount_text(forecast.projected),
+        "low": amount_text(forecast.low),
+        "high": amount_text(forecast.high),
+        "confidence_percent": forecast.confidence_percent,
+        "exhaustion_day": forecast.exhaustion_day or None,
+        "days_observed": forecast.days_observed,
+    }
+
+
+def _forecast_text(forecast: SpendForecast) -> str:
+    used_up = f", used up on {forecast.exhaustion_day}" if forecast.exhaustion_day else ""
+    interval = f"{amount_text(forecast.low)} to {amount_text(forecast.high)}, {forecast.confidence_percent} %"
+    return f"{amount_text(forecast.projected)} ({interval}) by {_method(forecast).replace('_', ' ')}{used_up}"
+
+
+def _method(forecast: SpendForecast) -> str:
+    from gatekeeper_client.v1.spend_pb2 import ForecastMethod
+
+    return ForecastMethod.Name(forecast.method).removeprefix("FORECAST_METHOD_").lower()
 
 
 def spend_cells(spend: Spend) -> list[Cell]:
@@ -165,6 +190,9 @@ def summary_lines(summary: GetSpendSummaryResponse) -> list[tuple[str, str]]:
     change = f" ({previous.change_percent:+.1f} %)" if previous.HasField("change_percent") else ""
     lines.append((f"{previous.period}, to the same day", f"{amount_text(previous.cost_to_same_day)}{change}"))
     lines.append((f"{previous.period}, in all", amount_text(previous.cost)))
+    lines += [
+        ("Expected at its end" if not at else "", _forecast_text(each)) for at, each in enumerate(summary.forecasts)
+    ]
     return [(name, figure) for name, figure in lines if figure]
 
 

@@ -15,8 +15,9 @@ rounded to the nano; what is spent stays exact, and no estimate is below it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from itertools import accumulate
@@ -25,6 +26,7 @@ from statistics import NormalDist, fmean
 
 from .money import EXACT, NANO, ZERO
 from .smoothing import WEEK, Fitted, fit
+from .spend import month_before
 
 CONFIDENCE_PERCENT = 80
 # What is further back says little of the days to come, and every day costs time.
@@ -91,6 +93,22 @@ def forecasts(
         outlooks.append(_damped_holt(days, remaining_days))
     outlooks.sort(key=lambda outlook: outlook.variance)
     return tuple(_forecast(outlook, spent, today, cap) for outlook in outlooks)
+
+
+def of_month(costs: Mapping[str, Decimal], today: date, cap: Decimal | None) -> Sequence[Forecast]:
+    """Return forecasts of the month of `today` from the costs of its days, and of those of the month before."""
+    month = today.isoformat()[:7]
+    past = [today - timedelta(days=back) for back in range(DAYS_MAX, 0, -1)]
+    # No day further back than the month before was asked for.
+    known = [day for day in past if day.isoformat()[:7] >= month_before(month)]
+    after = date(today.year + today.month // 12, today.month % 12 + 1, 1)
+    return forecasts(
+        [costs.get(day.isoformat(), ZERO) for day in known],
+        remaining_days=(after - today).days,
+        spent=sum((cost for day, cost in costs.items() if day[:7] == month), ZERO),
+        today=costs.get(today.isoformat(), ZERO),
+        cap=cap,
+    )
 
 
 def _observed(daily: Sequence[Decimal]) -> list[float]:

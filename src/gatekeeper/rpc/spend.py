@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.type.money_pb2 import Money as WireMoney
 
 from gatekeeper.domain.errors import InvalidField
+from gatekeeper.domain.forecast import Forecast
 from gatekeeper.domain.invoices import BEGINNING
 from gatekeeper.domain.money import AMOUNT_MAX
 from gatekeeper.domain.spend import Comparison, SpendRow, Totals, share_percent
@@ -59,6 +60,7 @@ async def get_summary(spending: Spending, request: pb.GetSpendSummaryRequest) ->
             for day in summary.days
         ],
         previous=_write_comparison(summary.previous, currency),
+        forecasts=[_write_forecast(forecast, month.today, currency) for forecast in summary.forecasts],
         denials=summary.denials,
         read_time=write_time(month.read_time),
     )
@@ -98,6 +100,19 @@ async def list_models(spending: Spending, request: pb.ListModelSpendRequest) -> 
     page = await _page(spending, request, MODELS)
     return pb.ListModelSpendResponse(
         models=_entries(page, lambda key, sums: spend_pb2.ModelSpend(model=key[0], **sums)), **_ends(request, page)
+    )
+
+
+def _write_forecast(forecast: Forecast, today: date, currency: str) -> spend_pb2.SpendForecast:
+    used_up = None if forecast.exhausted_in is None else today + timedelta(days=forecast.exhausted_in)
+    return spend_pb2.SpendForecast(
+        method=spend_pb2.ForecastMethod.Value(f"FORECAST_METHOD_{forecast.method}"),
+        projected=write_money(forecast.projected, currency),
+        low=write_money(forecast.low, currency),
+        high=write_money(forecast.high, currency),
+        confidence_percent=forecast.confidence_percent,
+        exhaustion_day="" if used_up is None else used_up.isoformat(),
+        days_observed=forecast.days_observed,
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
 from gatekeeper.domain.budget import Balance, ScopeKind
 from gatekeeper.domain.evidence import CampaignOutlook, Evidence, Recommendation
-from gatekeeper.domain.forecast import DAYS_MAX, Forecast, forecasts
+from gatekeeper.domain.forecast import Forecast, of_month
 from gatekeeper.domain.money import ZERO
 from gatekeeper.domain.month_figures import MonthFigures, UsedOverride, added
 from gatekeeper.domain.periods import Window
@@ -163,7 +163,7 @@ def _forecasts(figures: MonthFigures) -> Sequence[Forecast]:
         return ()
     costs = {day: totals.cost for day, totals in ({**figures.previous_days, **figures.days}).items()}
     caps = [balance.cap for balance in figures.balances if balance.key.scope.kind is ScopeKind.ORGANIZATION]
-    return _going(costs, figures.today, caps[0] if caps else None)
+    return of_month(costs, figures.today, caps[0] if caps else None)
 
 
 async def _outlooks(month: Month) -> Sequence[CampaignOutlook]:
@@ -186,7 +186,7 @@ async def _outlooks(month: Month) -> Sequence[CampaignOutlook]:
     for campaign, cap in sorted(caps.items()):
         costs = daily.get(campaign, {})
         if _may_exhaust(costs, month.today, cap):
-            forecast = _going(costs, month.today, cap)[0]
+            forecast = of_month(costs, month.today, cap)[0]
             found.append(CampaignOutlook(campaign=campaign, cap=cap, forecast=forecast, first_day=month.today))
             # Each takes some milliseconds, in which no call is answered.
             await asyncio.sleep(0)
@@ -202,19 +202,3 @@ def _may_exhaust(costs: Mapping[str, Decimal], today: date, cap: Decimal) -> boo
 
 def _by_key(found: Iterable[SpendRow]) -> Iterable[tuple[tuple[str, str], Totals]]:
     return (((row.key[0], row.key[1]), row.totals) for row in found)
-
-
-def _going(costs: Mapping[str, Decimal], today: date, cap: Decimal | None) -> Sequence[Forecast]:
-    """Return where the current month is going by what days have cost."""
-    month = today.isoformat()[:7]
-    past = [today - timedelta(days=back) for back in range(DAYS_MAX, 0, -1)]
-    # No day further back than the month before was asked for.
-    known = [day for day in past if day.isoformat()[:7] >= month_before(month)]
-    after = date(today.year + today.month // 12, today.month % 12 + 1, 1)
-    return forecasts(
-        [costs.get(day.isoformat(), ZERO) for day in known],
-        remaining_days=(after - today).days,
-        spent=sum((cost for day, cost in costs.items() if day[:7] == month), ZERO),
-        today=costs.get(today.isoformat(), ZERO),
-        cap=cap,
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from gatekeeper.domain import errors
@@ -96,8 +96,3 @@ async def reading(
 def current_month(today: date) -> str:
     """Return the month that a day is in."""
     return today.isoformat()[:7]
-
-
-def month_before(period: str) -> str:
-    """Return the month before one: 2026-10 is before 2026-11."""
-    return (date.fromisoformat(f"{period}-01") - timedelta(days=1)).isoformat()[:7]

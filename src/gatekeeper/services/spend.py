@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from gatekeeper.domain import errors
 from gatekeeper.domain.budget import ORGANIZATION, Balance, Scope, ScopeKind
+from gatekeeper.domain.forecast import Forecast, of_month
 from gatekeeper.domain.invoices import DayTotal, Span
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Window, periods_at
@@ -71,7 +72,7 @@ class Summary:
     budget: Balance | None
     days: Sequence[DayTotal]
     previous: Comparison
-    forecasts: Sequence[object]
+    forecasts: Sequence[Forecast]
     denials: int
 
 
@@ -112,7 +113,7 @@ class Spending:
             budget=budget._replace(spent=totals.cost) if budget else None,
             days=days,
             previous=compare(days, days_before, month.period, month.today),
-            forecasts=_forecasts(month, days, days_before, budget),
+            forecasts=_forecasts(month, [*days_before, *days], budget),
             denials=denials,
         )
 
@@ -209,8 +210,8 @@ async def _count_denials(connection: Connection, month: Month, as_of: datetime |
     return await storage.count_denials(connection, month.organization.organization, begin, until)
 
 
-def _forecasts(
-    _month: Month, _days: Sequence[DayTotal], _days_before: Sequence[DayTotal], _budget: Balance | None
-) -> Sequence[object]:
-    """Return where the month is going, from its whole days and those of the month before."""
-    return ()
+def _forecasts(month: Month, days: Sequence[DayTotal], budget: Balance | None) -> Sequence[Forecast]:
+    """Return where the month is going, from its days and those of the month before; nothing of one that is over."""
+    if not month.is_current:
+        return ()
+    return of_month({day.day: day.cost for day in days}, month.today, budget.cap if budget else None)
