@@ -126,10 +126,13 @@ def _forecast_document(forecast: SpendForecast) -> dict[str, Any]:
     }
 
 
-def _forecast_text(forecast: SpendForecast) -> str:
-    used_up = f", used up on {forecast.exhaustion_day}" if forecast.exhaustion_day else ""
-    interval = f"{amount_text(forecast.low)} to {amount_text(forecast.high)}, {forecast.confidence_percent} %"
-    return f"{amount_text(forecast.projected)} ({interval}) by {_method(forecast).replace('_', ' ')}{used_up}"
+def _forecast_line(forecast: SpendForecast) -> tuple[str, str]:
+    used_up = f"; used up on {forecast.exhaustion_day}" if forecast.exhaustion_day else ""
+    interval = f"{amount_text(forecast.low)} to {amount_text(forecast.high)} at {forecast.confidence_percent} %"
+    return (
+        f"Expected by {_method(forecast).replace('_', ' ')}",
+        f"{amount_text(forecast.projected)} ({interval}){used_up}",
+    )
 
 
 def _method(forecast: SpendForecast) -> str:
@@ -190,9 +193,7 @@ def summary_lines(summary: GetSpendSummaryResponse) -> list[tuple[str, str]]:
     change = f" ({previous.change_percent:+.1f} %)" if previous.HasField("change_percent") else ""
     lines.append((f"{previous.period}, to the same day", f"{amount_text(previous.cost_to_same_day)}{change}"))
     lines.append((f"{previous.period}, in all", amount_text(previous.cost)))
-    lines += [
-        ("Expected at its end" if not at else "", _forecast_text(each)) for at, each in enumerate(summary.forecasts)
-    ]
+    lines += map(_forecast_line, summary.forecasts)
     return [(name, figure) for name, figure in lines if figure]
 
 

@@ -15,14 +15,14 @@ from gatekeeper.domain.money import ZERO
 from gatekeeper.domain.month_figures import MonthFigures, UsedOverride, added
 from gatekeeper.domain.periods import Window
 from gatekeeper.domain.recommendations import recommend
-from gatekeeper.domain.spend import SpendRow, Totals
+from gatekeeper.domain.spend import SpendRow, Totals, month_before
 from gatekeeper.storage import budgets
 from gatekeeper.storage import month_report as storage
 from gatekeeper.storage.connections import Pool
 from gatekeeper.storage.spend import add_up
 
 from .markdown_report import write_report
-from .months import Month, current_month, month_before, reading
+from .months import Month, current_month, reading
 
 # Budgets of one kind that are looked at; an organization with more has them in ListBudgets.
 BUDGETS_MAX = 1000

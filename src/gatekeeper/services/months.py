@@ -14,6 +14,7 @@ from gatekeeper.domain.burn_rate import span_of
 from gatekeeper.domain.invoices import Span
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Window, periods_at
+from gatekeeper.domain.spend import month_before
 from gatekeeper.storage import budgets
 from gatekeeper.storage.connections import Connection, Pool
 from gatekeeper.storage.months import snapshot
