@@ -68,10 +68,8 @@ def test_plans(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("SET LOCAL session_replication_role = replica")
         connection.execute(FILL.encode())
-        (pages,) = connection.execute(
-            "SELECT min(relpages) FROM pg_class WHERE relname = ANY(%s)", (TABLES,)
-        ).fetchone()
-        assert pages >= 3 * PAGES_MAX / 2
+        smallest = connection.execute("SELECT min(relpages) FROM pg_class WHERE relname = ANY(%s)", (TABLES,))
+        assert smallest.fetchall()[0][0] > 1.5 * PAGES_MAX
         for name, (statement, given) in STATEMENTS.items():
             explained = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) {}").format(
                 sql.SQL(statement) if isinstance(statement, str) else statement
