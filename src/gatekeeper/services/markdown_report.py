@@ -6,7 +6,6 @@ Names come from callers. They stand in code spans, in which nothing becomes a li
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 
 from gatekeeper.domain.budget import HUNDRED, Balance
 from gatekeeper.domain.evidence import RecommendationRule
