@@ -6,7 +6,6 @@ Names come from callers. They stand in code spans, in which nothing becomes a li
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 
 from gatekeeper.domain.budget import HUNDRED, Balance
 from gatekeeper.domain.evidence import RecommendationRule
@@ -26,11 +25,10 @@ from .markdown_tables import (
     percent,
     rough,
     scope_text,
+    sparkline,
     success_text,
     table,
 )
-
-BARS = "▁▂▃▄▅▆▇█"
 
 METHODS = {
     ForecastMethod.RUN_RATE: "run rate",
@@ -155,15 +153,6 @@ def _days(figures: MonthFigures) -> Iterator[str]:
         f"From {days[0]} to {days[-1]}: {money(rough(mean))} a day in the mean, {money(costs[dearest])} on"
         f" {days[dearest]}, the dearest."
     )
-
-
-def sparkline(costs: Sequence[Decimal]) -> str:
-    """Draw a bar for each day, the highest for the dearest; a blank for a day without cost."""
-    most = max(costs, default=Decimal(0))
-    if most <= 0:
-        return " " * len(costs) or " "
-    top = len(BARS) - 1
-    return "".join(BARS[int(top * cost / most)] if cost > 0 else " " for cost in costs)
 
 
 def _spend(title: str, names: Row, rows: Sequence[SpendRow], figures: MonthFigures) -> Iterator[str]:

@@ -14,6 +14,7 @@ from .markdown_log import name_cell
 # Rows of a table; what is beyond is counted. ReportService lists all.
 ROWS_MAX = 25
 NOTHING = "-"
+BARS = "▁▂▃▄▅▆▇█"
 TENTH = Decimal("0.1")
 CENT = Decimal("0.01")
 _ROUGH = Context(prec=3)
@@ -77,3 +78,12 @@ def success_text(totals: Totals) -> str:
     """Write how many calls went well, of those that were said to go one way or the other."""
     decided = totals.succeeded + totals.failed + totals.cancelled
     return f"{100 * totals.succeeded / decided:.1f} %" if decided > 0 else NOTHING
+
+
+def sparkline(costs: Sequence[Decimal]) -> str:
+    """Draw a bar for each day, the highest for the dearest; a blank for a day without cost."""
+    most = max(costs, default=Decimal(0))
+    if most <= 0:
+        return " " * len(costs) or " "
+    top = len(BARS) - 1
+    return "".join(BARS[int(top * cost / most)] if cost > 0 else " " for cost in costs)
