@@ -288,3 +288,26 @@ def test_spend_is_told_and_listed(program: Program) -> None:
     found = program.runs(lambda client: list(client.list_organizations(organization="acme")))
     program.is_answered("ListOrganizations", report.ListOrganizationsResponse(organizations=[organization]))
     assert found.result(5) == [organization]
+
+
+def test_invoices_are_listed_and_taken_back(program: Program) -> None:
+    """By month and kind; a credit note comes back for a number and a reason."""
+    invoice = Invoice(number="2026-000001")
+    done = program.runs(lambda client: list(client.list_invoices("acme", period="2026-10", kind="INVOICE")))
+    asked = program.is_answered("ListInvoices", report.ListInvoicesResponse(invoices=[invoice]))
+    assert (asked.period, asked.kind) == ("2026-10", INVOICE_KIND_INVOICE)
+    assert done.result(5) == [invoice]
+    done = program.runs(lambda client: client.credit_invoice("acme", "2026-000001", reason="wrong").invoice)
+    asked = program.is_answered("CreditInvoice", admin.CreditInvoiceResponse(invoice=invoice))
+    assert (asked.number, asked.reason, done.result(5)) == ("2026-000001", "wrong", invoice)
+
+
+def test_a_billing_profile_is_read_and_set(program: Program) -> None:
+    """All of it, with why."""
+    profile = BillingProfile(reference="PO 7")
+    done = program.runs(lambda client: client.get_billing_profile("acme").profile)
+    program.is_answered("GetBillingProfile", admin.GetBillingProfileResponse(profile=profile))
+    assert done.result(5) == profile
+    done = program.runs(lambda client: client.set_billing_profile("acme", profile, reason="new").profile)
+    asked = program.is_answered("SetBillingProfile", admin.SetBillingProfileResponse(profile=profile))
+    assert (asked.profile, asked.reason, done.result(5)) == (profile, "new", profile)
