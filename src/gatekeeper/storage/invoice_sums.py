@@ -21,8 +21,9 @@ from gatekeeper.domain.reservation import Execution
 from . import rows
 from .audit_chain import BY_INDEX
 from .connections import CONNECT_TIMEOUT_S, Connection
-from .spend import COUNT
 
+# A call that was charged on expiry and committed later has three entries; the reversal takes the charge back.
+CALLS = "sum(CASE kind WHEN 'REVERSAL' THEN -1 ELSE 1 END)::bigint"
 # How long a statement may take: ten million executions take some minutes.
 STATEMENT_TIMEOUT = "30min"
 # One snapshot for all statements. Nobody waits for it but who asked: processors and memory are left to calls.
@@ -38,7 +39,7 @@ SET LOCAL jit = off; SET LOCAL work_mem = '32MB'; SET LOCAL max_parallel_workers
 # from the spans' instants on.
 ADD_UP = f"""
 SELECT grouping(month, day, model, override_id), month, campaign, agent_type, day, model, override_id,
-       sum({COUNT})::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost), sum(override_amount)
+       {CALLS}, sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost), sum(override_amount)
 FROM executions
 WHERE organization = %(organization)s AND ({{spans}})
 GROUP BY GROUPING SETS ((month, campaign, agent_type), (day), (model), (override_id))
@@ -72,7 +73,7 @@ ORDER BY committed_at, reservation_id, kind
 """
 # Those of a day that have everything in common which FOCUS tells of, added up.
 DAILY = f"""
-SELECT day, month, department, campaign, agent, agent_type, model, sum({COUNT})::bigint, count(*),
+SELECT day, month, department, campaign, agent, agent_type, model, {CALLS}, count(*),
        sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost)
 FROM executions WHERE organization = {{organization}} AND ({{spans}})
 GROUP BY day, month, department, campaign, agent, agent_type, model
