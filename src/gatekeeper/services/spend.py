@@ -147,6 +147,8 @@ async def _open(connection: Connection, asked: Asked, after: Position | None) ->
     now, organization = found
     if asked.as_of is not None and asked.as_of > now:
         raise errors.InvalidField(field="as_of", problem=f"is in the future: it is {now.isoformat()}; leave it unset")
+    if after is not None and after.read_time > now:
+        raise errors.InvalidField(field="page_token", problem="is of a page that nobody has read yet; begin anew")
     as_of = after.read_time if after else asked.as_of
     zone = ZoneInfo(organization.time_zone)
     current = periods_at(asked.as_of or as_of or now, zone)
