@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from gatekeeper.rpc.paging import write_token
 from gatekeeper_client.money import from_money
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
 from gatekeeper_client.v1 import reservation_pb2
@@ -220,6 +221,27 @@ def test_bad_input(wire: Wire, organization: str, name: str, fields: dict[str, A
     given = {"organization": organization, **fields}
     refused = refusal(getattr(wire.reports, name), request(**given), timeout=TIMEOUT_S)
     assert (refused.code, told[1] in refused.message) == (grpc.StatusCode[told[0]], True), refused
+
+
+@pytest.mark.parametrize(
+    ("read_time", "cost"),
+    [
+        ("soon", "1"),
+        ("0001-01-01T00:00:00+00:00", "1"),
+        ("9999-12-31T23:59:59+00:00", "1"),
+        ("2026-01-01T00:00:00+00:00", "NaN"),
+        ("2026-01-01T00:00:00+00:00", "1e999999999"),
+        ("2026-01-01T00:00:00+00:00", "1e-999999"),
+        ("2026-01-01T00:00:00+00:00", "one"),
+    ],
+)
+def test_foreign_tokens(wire: Wire, organization: str, read_time: str, cost: str) -> None:
+    """A token that this server did not make is refused."""
+    wire.open(organization)
+    request = report_pb.ListCampaignSpendRequest(organization=organization)
+    request.page_token = write_token(request, (read_time, cost, "spring"))
+    refused = refusal(wire.reports.ListCampaignSpend, request, timeout=TIMEOUT_S)
+    assert (refused.code, list(refused.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["page_token"])
 
 
 def test_organizations(wire: Wire, organization: str) -> None:

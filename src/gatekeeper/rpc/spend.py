@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,7 +14,6 @@ from google.type.money_pb2 import Money as WireMoney
 from gatekeeper.domain.errors import InvalidField
 from gatekeeper.domain.forecast import Forecast
 from gatekeeper.domain.invoices import BEGINNING
-from gatekeeper.domain.money import AMOUNT_MAX
 from gatekeeper.domain.spend import Comparison, SpendRow, Totals, share_percent
 from gatekeeper.services.reports import Reports
 from gatekeeper.services.spend import AGENTS, CAMPAIGNS, DEPARTMENTS, MODELS, Asked, Position, Spending, SpendPage
@@ -25,8 +25,8 @@ from .paging import FOREIGN, page_size, read_instant, read_token, write_token
 from .translate import MICROSECOND, read_period, write_status, write_time
 
 NANOS_PER_MICROSECOND = 1000
-# Sums of amounts stay below this by far.
-SUM_MAX = AMOUNT_MAX * AMOUNT_MAX
+# A sum of amounts, as page tokens have it.
+SUM = re.compile(r"-?[0-9]{1,24}(\.[0-9]{1,9})?", re.ASCII)
 COUNTS = (
     "calls",
     "succeeded",
@@ -150,19 +150,15 @@ def _read_position(parts: Sequence[str] | None) -> Position | None:
     if parts is None:
         return None
     read_time = read_instant(parts[0])
-    try:
-        cost = Decimal(parts[1])
-    except InvalidOperation as error:
-        raise InvalidField(field="page_token", problem=FOREIGN) from error
-    if read_time < BEGINNING or not (cost.is_finite() and abs(cost) < SUM_MAX):
+    if read_time < BEGINNING or not SUM.fullmatch(parts[1]):
         raise InvalidField(field="page_token", problem=FOREIGN)
-    return Position(read_time=read_time, cost=cost, key=tuple(parts[2:]))
+    return Position(read_time=read_time, cost=Decimal(parts[1]), key=tuple(parts[2:]))
 
 
 def _ends(request: ListRequest, page: SpendPage) -> dict[str, Any]:
     """Return what every page has beside its entries."""
     after = page.after
-    position = None if after is None else (after.read_time, str(after.cost), *after.key)
+    position = None if after is None else (after.read_time, f"{after.cost:f}", *after.key)
     return {"next_page_token": write_token(request, position), "read_time": write_time(page.month.read_time)}
 
 

@@ -148,6 +148,8 @@ async def _open(connection: Connection, asked: Asked, after: Position | None) ->
     now, organization = found
     if asked.as_of is not None and asked.as_of > now:
         raise errors.InvalidField(field="as_of", problem=f"is in the future: it is {now.isoformat()}; leave it unset")
+    if after is not None and after.read_time > now:
+        raise errors.InvalidField(field="page_token", problem="is of a page that nobody has read yet; begin anew")
     as_of = after.read_time if after else asked.as_of
     zone = ZoneInfo(organization.time_zone)
     current = periods_at(asked.as_of or as_of or now, zone)
@@ -212,6 +214,6 @@ async def _count_denials(connection: Connection, month: Month, as_of: datetime |
 
 def _forecasts(month: Month, days: Sequence[DayTotal], budget: Balance | None) -> Sequence[Forecast]:
     """Return where the month is going, from its days and those of the month before; nothing of one that is over."""
-    if not month.is_current:
+    if not month.today.isoformat().startswith(month.period):
         return ()
     return of_month({day.day: day.cost for day in days}, month.today, budget.cap if budget else None)
