@@ -35,7 +35,8 @@ from .wire import TIMEOUT_S, Wire
 Code = grpc.StatusCode
 # These need a server in trouble, another time, a server that asks for tokens, or limits that are soon reached: see
 # test_overload, test_outage, test_periods, test_rights, test_admin, test_limits, test_overrides, test_invoices and
-# those beside them, and below. Of the deadline only its caller sees, of a certificate without a role test_vouched_callers.
+# those beside them, and below. Of the deadline only its caller sees, of a certificate without a role
+# test_vouched_callers.
 ELSEWHERE = {
     "TOKEN_MISSING",
     "TOKEN_INVALID",

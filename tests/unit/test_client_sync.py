@@ -27,6 +27,7 @@ from gatekeeper_client.v1 import admin_service_pb2 as admin
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as gate
 from gatekeeper_client.v1 import report_service_pb2 as report
 from gatekeeper_client.v1.alert_pb2 import Alert
+from gatekeeper_client.v1.invoice_pb2 import INVOICE_KIND_INVOICE, BillingProfile, Invoice
 from gatekeeper_client.v1.override_pb2 import Override, OverrideUse
 from gatekeeper_client.v1.reservation_pb2 import Denial, Reservation
 
