@@ -15,12 +15,20 @@ from .wire import TIMEOUT_S, Wire
 GATEKEEPER, REPORT, ADMIN = (f"gatekeeper.v1.{name}Service" for name in ("Gatekeeper", "Report", "Admin"))
 SERVING = health_pb2.HealthCheckResponse.SERVING
 RPCS = {
-    GATEKEEPER: ["Reserve", "Commit", "Release", "Extend", "GetStatus", "SetCap", "SetOverride", "RequestOverride"],
+    GATEKEEPER: [
+        *("Reserve", "Commit", "Release", "Extend", "GetStatus", "SetCap", "SetOverride", "RequestOverride"),
+        "ExportInvoice",
+    ],
     REPORT: [
         *("ListBudgets", "ListReservations", "ListExecutions", "ListAuditEvents", "ListOverrides", "ListAlerts"),
-        "WatchStatus",
+        *("WatchStatus", "GetSpendSummary", "ListCampaignSpend", "ListDepartmentSpend", "ListAgentSpend"),
+        *("ListModelSpend", "GetAttributedSpend", "GetStatement", "GetMonthlyReport", "ListInvoices"),
+        "ListOrganizations",
     ],
-    ADMIN: ["CreateToken", "ListTokens", "RevokeToken", "SetPrice", "TestAlerts", "RetryAlerts"],
+    ADMIN: [
+        *("CreateToken", "ListTokens", "RevokeToken", "SetPrice", "TestAlerts", "RetryAlerts", "GetBillingProfile"),
+        *("SetBillingProfile", "CreditInvoice"),
+    ],
 }
 
 
