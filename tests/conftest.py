@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -27,7 +28,17 @@ from gatekeeper.storage.grants import SERVER_ROLE
 from tests.serving import ServerProcess, start_serving
 
 # Durability is tested where a test asks for a server of its own; everywhere else its price is saved.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    # Each new database writes ten megabytes, which are not to fill the memory they may lie in.
+    "max_wal_size": "256MB",
+}
+# Where they lie: in memory, if there is room for what all workers write.
+MEMORY = Path("/dev/shm")  # noqa: S108 - for a folder with a name of its own
+MEMORY_BYTES_MIN = 4 * 2**30
 TRACE = Path(__file__).parents[2] / "shared" / "data" / "claude_code_calls" / "claude_code_calls.csv.gz"
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
@@ -73,10 +84,15 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def postgres() -> Iterator[EmbeddedPostgres]:
     """Start the PostgreSQL of this worker."""
     with (
-        tempfile.TemporaryDirectory(prefix="gk-") as folder,
+        tempfile.TemporaryDirectory(prefix="gk-", dir=_spacious_memory()) as folder,
         EmbeddedPostgres(EmbeddedSettings(data_dir=Path(folder), options=FAST)) as server,
     ):
         yield server
+
+
+def _spacious_memory() -> Path | None:
+    """Return where files lie in memory; None where there is no such folder, or little room."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN else None
 
 
 @pytest.fixture(scope="session")
