@@ -7,6 +7,7 @@ environment, output, session and end.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -96,6 +97,8 @@ class _Start:
         """Be what `python -m gatekeeper serve` is."""
         from gatekeeper.cli import main
 
+        # What was imported is no garbage; looking through it would copy it, too.
+        gc.freeze()
         # While the environment is where the process found it, or the title has no place.
         setproctitle(" ".join(["python -m gatekeeper serve", *self.arguments]))
         os.setsid()
