@@ -66,7 +66,7 @@ def test_a_runaway_is_stopped(start_server: ServerFactory, database_url: str) ->
     """A run and an agent beyond the limit are frozen by one of two servers, and told of once; others go on."""
     servers = [start_server(database_url=database_url, **QUICK) for _ in range(2)]
     with Client(servers[0].address) as client, Client(servers[1].address) as other:
-        spend(client, "0.5", 2, run="slow")
+        spend(client, "0.495", 2, run="slow")
         spend(client, "0.3", 4, run="wild", agent="")
         until(lambda: told(database_url) == ["wild"])
         denied = other.reserve("acme", amount="0.01", run="wild")
