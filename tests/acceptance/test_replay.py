@@ -197,12 +197,13 @@ def test_an_interrupted_replay_gives_back_what_it_holds(server: Server, tmp_path
     assert ask(database_url, HELD_AND_EXPIRED) == (0, 0)
 
 
-def test_calls_that_meet_a_dead_server_are_counted(server: Server, tmp_path: Path) -> None:
+def test_calls_that_meet_a_dead_server_are_counted(server: Server, tmp_path: Path, database_url: str) -> None:
     """By reason, and with the holds whose fate is not known; the exit code is 1."""
     path = write(tmp_path, HEADER, *[CALLS[0].replace(",0,0,", f",0,{second},") for second in (0, 0, 0, 40, 40)])
     replaying = command(path, [server.address], "--speed", "10", "--ttl", "1")
     with subprocess.Popen(replaying, stdout=subprocess.PIPE, text=True) as process:
-        time.sleep(2.5)
+        while ask(database_url, BOOKED)[0] < 3:
+            time.sleep(0.05)
         server.kill()
         output, _ = process.communicate(timeout=60)
     summary = json.loads(output)
