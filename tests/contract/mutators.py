@@ -76,7 +76,8 @@ def change(rng: Random, message: Message) -> None:
     elif field.message_type is not None and field.is_repeated:
         entry = part.add()
         for inner in entry.DESCRIPTOR.fields:
-            setattr(entry, inner.name, VALUES[inner.type](rng))
+            if inner.message_type is None and not inner.is_repeated:
+                setattr(entry, inner.name, VALUES[inner.type](rng))
     elif field.message_type is not None:
         part.SetInParent()
     elif field.is_repeated:
