@@ -101,7 +101,7 @@ def test_a_hold_is_committed(program: Program) -> None:
     program.is_answered("Reserve", ADMITTED)
     commit = program.is_answered("Commit", gate.CommitResponse())
     assert (commit.organization, commit.reservation_id, commit.amount) == ("acme", "job-1", to_money("0.07"))
-    assert done.result(5) == Decimal("0.10")
+    assert done.result(30) == Decimal("0.10")
 
 
 def test_a_block_that_fails_releases_its_hold(program: Program) -> None:
@@ -110,7 +110,7 @@ def test_a_block_that_fails_releases_its_hold(program: Program) -> None:
     program.is_answered("Reserve", ADMITTED)
     assert program.is_answered("Release", gate.ReleaseResponse()).organization == "acme"
     with pytest.raises(ZeroDivisionError):
-        done.result(5)
+        done.result(30)
 
 
 def test_a_failing_release_does_not_hide_the_blocks_exception(
@@ -121,7 +121,7 @@ def test_a_failing_release_does_not_hide_the_blocks_exception(
     program.is_answered("Reserve", ADMITTED)
     program.is_answered("Release", None, grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(ZeroDivisionError):
-        done.result(5)
+        done.result(30)
     assert "job-1 could not be released" in caplog.text
 
 
@@ -131,14 +131,14 @@ def test_a_hold_whose_commit_failed_is_not_released(program: Program) -> None:
     program.is_answered("Reserve", ADMITTED)
     program.is_answered("Commit", None, grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(Unavailable):
-        done.result(5)
+        done.result(30)
 
 
 def test_a_hold_that_is_left_open_is_logged(program: Program, caplog: pytest.LogCaptureFixture) -> None:
     """Money that may have been spent is not freed in silence."""
     done = program.runs(left_open)
     program.is_answered("Reserve", ADMITTED)
-    done.result(5)
+    done.result(30)
     assert "job-1 was neither committed nor released" in caplog.text
 
 
@@ -146,11 +146,11 @@ def test_a_denial_is_a_verdict_and_no_block(program: Program) -> None:
     """Looked at, it is a value; entered, it raises the server's sentence."""
     done = program.runs(lambda client: client.reserve("acme", amount="0.10"))
     program.is_answered("Reserve", gate.ReserveResponse(denial=NO))
-    assert done.result(5) == Denied(denial=NO, budgets=())
+    assert done.result(30) == Denied(denial=NO, budgets=())
     done = program.runs(left_open)
     program.is_answered("Reserve", gate.ReserveResponse(denial=NO))
     with pytest.raises(BudgetDenied, match=NO.message):
-        done.result(5)
+        done.result(30)
 
 
 def test_an_error_has_its_type(program: Program) -> None:
@@ -158,7 +158,7 @@ def test_an_error_has_its_type(program: Program) -> None:
     done = program.runs(lambda client: client.set_cap("acme", cap=5, etag="old"))
     assert program.is_answered("SetCap", None, grpc.StatusCode.ABORTED).etag == "old"
     with pytest.raises(Conflict):
-        done.result(5)
+        done.result(30)
 
 
 def test_a_list_goes_over_all_pages(program: Program) -> None:
@@ -169,7 +169,7 @@ def test_a_list_goes_over_all_pages(program: Program) -> None:
         report.ListReservationsResponse(reservations=[HELD, HELD]),
     ]
     tokens = [program.is_answered("ListReservations", page).page_token for page in pages]
-    assert done.result(5) == ["job-1"] * 3
+    assert done.result(30) == ["job-1"] * 3
     assert tokens == ["", "b"]
 
 
@@ -193,7 +193,7 @@ def test_a_denial_tells_what_was_asked_for(program: Program) -> None:
     waiting = Override(override_id="o1", reservation_id="job-1")
     denial = Denial(floor_percent=90, requested_override=waiting)
     assert program.is_answered("Reserve", gate.ReserveResponse(denial=denial)).override_request == "the launch is today"
-    verdict = done.result(5)
+    verdict = done.result(30)
     assert isinstance(verdict, Denied)
     assert (verdict.requested_override, verdict.floor_percent) == (waiting, 90)
     plain = Denied(denial=NO, budgets=())
@@ -207,7 +207,7 @@ def test_a_hold_tells_its_override(program: Program) -> None:
         done = program.runs(lambda client: client.reserve("acme", amount="0.10"))
         held = Reservation(reservation_id="job-1", override=override)
         program.is_answered("Reserve", gate.ReserveResponse(reservation=held))
-        hold = done.result(5)
+        hold = done.result(30)
         assert isinstance(hold, Hold)
         assert hold.override == override
 
@@ -218,12 +218,12 @@ def test_overrides_are_set_requested_and_listed(program: Program) -> None:
     done = program.runs(lambda client: client.set_override("acme", override_id="o1", enabled=False, reason="done"))
     answer = gate.SetOverrideResponse(override=override, ended=[override])
     assert not program.is_answered("SetOverride", answer).enabled
-    assert done.result(5) == answer
+    assert done.result(30) == answer
     done = program.runs(lambda client: client.request_override("acme", max_amount=5, reason="launch"))
     assert program.is_answered("RequestOverride", gate.RequestOverrideResponse(override=override)).max_amount.units == 5
     done = program.runs(lambda client: list(client.list_overrides("acme", state="ACTIVE")))
     program.is_answered("ListOverrides", report.ListOverridesResponse(overrides=[override]))
-    assert done.result(5) == [override]
+    assert done.result(30) == [override]
 
 
 def test_alerts_are_tested_and_listed(program: Program) -> None:
@@ -231,10 +231,10 @@ def test_alerts_are_tested_and_listed(program: Program) -> None:
     alert = Alert(alert_id="a1")
     done = program.runs(lambda client: client.test_alerts("acme").alert)
     assert program.is_answered("TestAlerts", admin.TestAlertsResponse(alert=alert)).organization == "acme"
-    assert done.result(5) == alert
+    assert done.result(30) == alert
     again = program.runs(lambda client: client.retry_alerts("acme").deliveries)
     assert program.is_answered("RetryAlerts", admin.RetryAlertsResponse(deliveries=2)).organization == "acme"
-    assert again.result(5) == 2
+    assert again.result(30) == 2
     done = program.runs(lambda client: list(client.list_alerts("acme", delivery_state="DEAD")))
     program.is_answered("ListAlerts", report.ListAlertsResponse(alerts=[alert]))
-    assert done.result(5) == [alert]
+    assert done.result(30) == [alert]
