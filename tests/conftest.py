@@ -118,7 +118,7 @@ def prepare_template(server: EmbeddedPostgres, name: str) -> None:
         connection.execute("TRUNCATE audit_events RESTART IDENTITY")
 
 
-def wait_until(holds: Callable[[], bool], *, timeout_s: float = 10) -> None:
+def wait_until(holds: Callable[[], bool], *, timeout_s: float = 30) -> None:
     """Wait until `holds`."""
     deadline = time.monotonic() + timeout_s
     while not holds():

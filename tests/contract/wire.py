@@ -218,7 +218,7 @@ def decimals(status: budget_pb2.BudgetStatus) -> tuple[Decimal, Decimal, Decimal
     return from_money(status.spent), from_money(status.reserved), from_money(status.available)
 
 
-def until(met: Callable[[], object], timeout_s: float = 10) -> None:
+def until(met: Callable[[], object], timeout_s: float = 30) -> None:
     """Wait until a condition is met."""
     deadline = time.monotonic() + timeout_s
     while not met():

@@ -326,7 +326,7 @@ async def test_another_cancellation_does_not_stop_the_release(client: AsyncClien
         await task
     assert not script.release_ended.is_set()
     script.release_may_end.set()
-    await asyncio.wait_for(script.release_ended.wait(), 2)
+    await asyncio.wait_for(script.release_ended.wait(), 30)
 
 
 async def test_extending_moves_the_hold(client: AsyncClient, script: Script) -> None:

@@ -105,7 +105,7 @@ def test_a_hold_is_committed(program: Program) -> None:
     program.is_answered("Reserve", ADMITTED)
     commit = program.is_answered("Commit", gate.CommitResponse())
     assert (commit.organization, commit.reservation_id, commit.amount) == ("acme", "job-1", to_money("0.07"))
-    assert done.result(5) == Decimal("0.10")
+    assert done.result(30) == Decimal("0.10")
 
 
 def test_a_block_that_fails_releases_its_hold(program: Program) -> None:
@@ -114,7 +114,7 @@ def test_a_block_that_fails_releases_its_hold(program: Program) -> None:
     program.is_answered("Reserve", ADMITTED)
     assert program.is_answered("Release", gate.ReleaseResponse()).organization == "acme"
     with pytest.raises(ZeroDivisionError):
-        done.result(5)
+        done.result(30)
 
 
 def test_a_failing_release_does_not_hide_the_blocks_exception(
@@ -125,7 +125,7 @@ def test_a_failing_release_does_not_hide_the_blocks_exception(
     program.is_answered("Reserve", ADMITTED)
     program.is_answered("Release", None, grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(ZeroDivisionError):
-        done.result(5)
+        done.result(30)
     assert "job-1 could not be released" in caplog.text
 
 
@@ -135,14 +135,14 @@ def test_a_hold_whose_commit_failed_is_not_released(program: Program) -> None:
     program.is_answered("Reserve", ADMITTED)
     program.is_answered("Commit", None, grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(Unavailable):
-        done.result(5)
+        done.result(30)
 
 
 def test_a_hold_that_is_left_open_is_logged(program: Program, caplog: pytest.LogCaptureFixture) -> None:
     """Money that may have been spent is not freed in silence."""
     done = program.runs(left_open)
     program.is_answered("Reserve", ADMITTED)
-    done.result(5)
+    done.result(30)
     assert "job-1 was neither committed nor released" in caplog.text
 
 
@@ -150,11 +150,11 @@ def test_a_denial_is_a_verdict_and_no_block(program: Program) -> None:
     """Looked at, it is a value; entered, it raises the server's sentence."""
     done = program.runs(lambda client: client.reserve("acme", amount="0.10"))
     program.is_answered("Reserve", gate.ReserveResponse(denial=NO))
-    assert done.result(5) == Denied(denial=NO, budgets=())
+    assert done.result(30) == Denied(denial=NO, budgets=())
     done = program.runs(left_open)
     program.is_answered("Reserve", gate.ReserveResponse(denial=NO))
     with pytest.raises(BudgetDenied, match=NO.message):
-        done.result(5)
+        done.result(30)
 
 
 def test_an_error_has_its_type(program: Program) -> None:
@@ -162,7 +162,7 @@ def test_an_error_has_its_type(program: Program) -> None:
     done = program.runs(lambda client: client.set_cap("acme", cap=5, etag="old"))
     assert program.is_answered("SetCap", None, grpc.StatusCode.ABORTED).etag == "old"
     with pytest.raises(Conflict):
-        done.result(5)
+        done.result(30)
 
 
 def test_a_list_goes_over_all_pages(program: Program) -> None:
@@ -173,7 +173,7 @@ def test_a_list_goes_over_all_pages(program: Program) -> None:
         report.ListReservationsResponse(reservations=[HELD, HELD]),
     ]
     tokens = [program.is_answered("ListReservations", page).page_token for page in pages]
-    assert done.result(5) == ["job-1"] * 3
+    assert done.result(30) == ["job-1"] * 3
     assert tokens == ["", "b"]
 
 
@@ -197,7 +197,7 @@ def test_a_denial_tells_what_was_asked_for(program: Program) -> None:
     waiting = Override(override_id="o1", reservation_id="job-1")
     denial = Denial(floor_percent=90, requested_override=waiting)
     assert program.is_answered("Reserve", gate.ReserveResponse(denial=denial)).override_request == "the launch is today"
-    verdict = done.result(5)
+    verdict = done.result(30)
     assert isinstance(verdict, Denied)
     assert (verdict.requested_override, verdict.floor_percent) == (waiting, 90)
     plain = Denied(denial=NO, budgets=())
@@ -211,7 +211,7 @@ def test_a_hold_tells_its_override(program: Program) -> None:
         done = program.runs(lambda client: client.reserve("acme", amount="0.10"))
         held = Reservation(reservation_id="job-1", override=override)
         program.is_answered("Reserve", gate.ReserveResponse(reservation=held))
-        hold = done.result(5)
+        hold = done.result(30)
         assert isinstance(hold, Hold)
         assert hold.override == override
 
@@ -222,12 +222,12 @@ def test_overrides_are_set_requested_and_listed(program: Program) -> None:
     done = program.runs(lambda client: client.set_override("acme", override_id="o1", enabled=False, reason="done"))
     answer = gate.SetOverrideResponse(override=override, ended=[override])
     assert not program.is_answered("SetOverride", answer).enabled
-    assert done.result(5) == answer
+    assert done.result(30) == answer
     done = program.runs(lambda client: client.request_override("acme", max_amount=5, reason="launch"))
     assert program.is_answered("RequestOverride", gate.RequestOverrideResponse(override=override)).max_amount.units == 5
     done = program.runs(lambda client: list(client.list_overrides("acme", state="ACTIVE")))
     program.is_answered("ListOverrides", report.ListOverridesResponse(overrides=[override]))
-    assert done.result(5) == [override]
+    assert done.result(30) == [override]
 
 
 def test_months_are_told(program: Program) -> None:
@@ -235,18 +235,18 @@ def test_months_are_told(program: Program) -> None:
     statement = report.GetStatementResponse(statement=Statement(period="2026-10"))
     done = program.runs(lambda client: client.get_statement("acme", scope=("CAMPAIGN", "spring"), period="2026-10"))
     assert program.is_answered("GetStatement", statement).scope.id == "spring"
-    assert done.result(5) == statement
+    assert done.result(30) == statement
     split = report.GetAttributedSpendResponse(entries=[AttributedSpend(id="spring")])
     rules = [SplitRule(label="pool", model=SPLIT_MODEL_EVEN, shares=[SplitShare(id="spring")])]
     done = program.runs(
         lambda client: client.get_attributed_spend("acme", scope_kind="CAMPAIGN", rules=rules, as_of=datetime.now(UTC))
     )
     assert list(program.is_answered("GetAttributedSpend", split).rules) == rules
-    assert done.result(5) == split
+    assert done.result(30) == split
     told = report.GetMonthlyReportResponse(period="2026-10", markdown="# Spend")
     done = program.runs(lambda client: client.get_monthly_report("acme", period="2026-10"))
     assert program.is_answered("GetMonthlyReport", told).period == "2026-10"
-    assert done.result(5) == told
+    assert done.result(30) == told
 
 
 def test_alerts_are_tested_and_listed(program: Program) -> None:
@@ -254,13 +254,13 @@ def test_alerts_are_tested_and_listed(program: Program) -> None:
     alert = Alert(alert_id="a1")
     done = program.runs(lambda client: client.test_alerts("acme").alert)
     assert program.is_answered("TestAlerts", admin.TestAlertsResponse(alert=alert)).organization == "acme"
-    assert done.result(5) == alert
+    assert done.result(30) == alert
     again = program.runs(lambda client: client.retry_alerts("acme").deliveries)
     assert program.is_answered("RetryAlerts", admin.RetryAlertsResponse(deliveries=2)).organization == "acme"
-    assert again.result(5) == 2
+    assert again.result(30) == 2
     done = program.runs(lambda client: list(client.list_alerts("acme", delivery_state="DEAD")))
     program.is_answered("ListAlerts", report.ListAlertsResponse(alerts=[alert]))
-    assert done.result(5) == [alert]
+    assert done.result(30) == [alert]
 
 
 def list_spend(name: str, client: Client) -> list[Any]:
@@ -274,7 +274,7 @@ def test_spend_is_told_and_listed(program: Program) -> None:
     done = program.runs(lambda client: client.get_spend_summary("acme", period="2026-11", as_of=as_of).denials)
     request = program.is_answered("GetSpendSummary", report.GetSpendSummaryResponse(denials=3))
     assert (request.period, request.as_of.seconds) == ("2026-11", as_of.timestamp())
-    assert done.result(5) == 3
+    assert done.result(30) == 3
     for name, rpc, field in (
         ("campaign", "ListCampaignSpend", "campaigns"),
         ("department", "ListDepartmentSpend", "departments"),
@@ -284,11 +284,11 @@ def test_spend_is_told_and_listed(program: Program) -> None:
         answer = getattr(report, f"{rpc}Response")(**{field: [{name: "x"}]})
         listed = program.runs(partial(list_spend, name))
         assert program.is_answered(rpc, answer).page_size == 9
-        assert listed.result(5) == list(getattr(answer, field))
+        assert listed.result(30) == list(getattr(answer, field))
     organization = report.OrganizationInfo(organization="acme")
     found = program.runs(lambda client: list(client.list_organizations(organization="acme")))
     program.is_answered("ListOrganizations", report.ListOrganizationsResponse(organizations=[organization]))
-    assert found.result(5) == [organization]
+    assert found.result(30) == [organization]
 
 
 def test_invoices_are_listed_and_taken_back(program: Program) -> None:
@@ -297,10 +297,10 @@ def test_invoices_are_listed_and_taken_back(program: Program) -> None:
     done = program.runs(lambda client: list(client.list_invoices("acme", period="2026-10", kind="INVOICE")))
     asked = program.is_answered("ListInvoices", report.ListInvoicesResponse(invoices=[invoice]))
     assert (asked.period, asked.kind) == ("2026-10", INVOICE_KIND_INVOICE)
-    assert done.result(5) == [invoice]
+    assert done.result(30) == [invoice]
     done = program.runs(lambda client: client.credit_invoice("acme", "2026-000001", reason="wrong").invoice)
     asked = program.is_answered("CreditInvoice", admin.CreditInvoiceResponse(invoice=invoice))
-    assert (asked.number, asked.reason, done.result(5)) == ("2026-000001", "wrong", invoice)
+    assert (asked.number, asked.reason, done.result(30)) == ("2026-000001", "wrong", invoice)
 
 
 def test_a_billing_profile_is_read_and_set(program: Program) -> None:
@@ -308,7 +308,7 @@ def test_a_billing_profile_is_read_and_set(program: Program) -> None:
     profile = BillingProfile(reference="PO 7")
     done = program.runs(lambda client: client.get_billing_profile("acme").profile)
     program.is_answered("GetBillingProfile", admin.GetBillingProfileResponse(profile=profile))
-    assert done.result(5) == profile
+    assert done.result(30) == profile
     done = program.runs(lambda client: client.set_billing_profile("acme", profile, reason="new").profile)
     asked = program.is_answered("SetBillingProfile", admin.SetBillingProfileResponse(profile=profile))
-    assert (asked.profile, asked.reason, done.result(5)) == (profile, "new", profile)
+    assert (asked.profile, asked.reason, done.result(30)) == (profile, "new", profile)
