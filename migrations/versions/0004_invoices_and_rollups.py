@@ -23,7 +23,8 @@ CREATE TRIGGER {table}_not_emptied BEFORE TRUNCATE ON {table} FOR EACH STATEMENT
 
 
 def upgrade() -> None:
-    """Make the tables of rollups and invoices. No table that a call touches is locked."""
+    """Make the tables of rollups and invoices. Calls wait for a moment, while their organizations get a column."""
+    op.add_column("organizations", sa.Column("billed_until", sa.DateTime(timezone=True), nullable=True))
     op.create_table(
         "billing_profiles",
         sa.Column("organization", sa.Text(), nullable=False),
@@ -198,3 +199,4 @@ def downgrade() -> None:
     op.drop_table("invoice_spans")
     op.drop_table("invoice_files")
     op.drop_table("billing_profiles")
+    op.drop_column("organizations", "billed_until")

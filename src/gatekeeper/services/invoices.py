@@ -101,12 +101,15 @@ class Invoices:
                 month = period or current
                 if month > current:
                     raise errors.PeriodNotOver(period=month, current=current)
+                is_draft = draft or month == current
                 if month < current and (standing := await self._standing(organization, month)):
                     return standing
+                if not is_draft:
+                    recorded_before = await self._final_time(organization)
                 prepared = await self._prepare(found, month, recorded_before)
                 if prepared is None:
                     continue
-                if draft or month == current:
+                if is_draft:
                     return await asyncio.to_thread(_kept, prepared.document, prepared.written)
                 if issued := await self._issue(prepared, actor):
                     return issued
@@ -161,9 +164,16 @@ class Invoices:
         return await self.find(organization, stored.credit_note_number)
 
     async def _ledger_time(self, organization: str) -> tuple[datetime, Organization]:
-        """Return the ledger's time: what was recorded before it is final, for it was read under the lock."""
+        """Return the ledger's time, before which nothing is being recorded: it was read under the lock."""
         async with self._writes.connection() as connection, connection.transaction():
             return await _lock(connection, organization)
+
+    async def _final_time(self, organization: str) -> datetime:
+        """Return the ledger's time, and see to it that nothing will be recorded before it, whatever the clock does."""
+        async with self._writes.connection() as connection, connection.transaction():
+            now, _ = await _lock(connection, organization)
+            await storage.keep_time(connection, organization, now)
+        return now
 
     async def _standing(self, organization: str, month: str) -> Issued | None:
         async with self._reads.connection() as connection:
@@ -184,7 +194,8 @@ class Invoices:
             profile = await billing_profiles.find_profile(connection, name)
             spans = rules.spans_due(month, standing, recorded_before)
             billed = await read_billed(connection, name, month, spans)
-        if not billed.entries and not self._empty_months:
+            opened = _date(await storage.opened_at(connection, name), organization)
+        if not billed.entries and (not self._empty_months or month < opened.isoformat()[:7]):
             raise errors.NothingToInvoice(organization=name, period=month)
         heading = Heading(
             number="",

@@ -35,16 +35,17 @@ FROM organizations WHERE organization = $1 FOR NO KEY UPDATE
 )
 
 # Reads the clock, in a statement of its own behind the lock, so that its snapshot is younger than the lock. The time
-# never steps back behind the newest reservation and execution (one probe each of the newest-first indexes), whatever
-# happens to the machine's clock: a period that has begun is not left again, and what was recorded before an instant
-# that has been read stays as it is, for the rollups and for invoices.
+# never steps back behind the newest reservation and execution (one probe each of the newest-first indexes), nor behind
+# what invoices have (in the locked row), whatever happens to the machine's clock: a period that has begun is not left
+# again, and what was recorded before an instant that has been read stays as it is, for the rollups and for invoices.
 CLOCK = Statement(
     "clock",
     """
 SELECT greatest(
     clock_timestamp(),
     (SELECT max(created_at) FROM reservations WHERE organization = $1),
-    (SELECT max(committed_at) FROM executions WHERE organization = $1))
+    (SELECT max(committed_at) FROM executions WHERE organization = $1),
+    (SELECT billed_until FROM organizations WHERE organization = $1))
 """,
 )
 

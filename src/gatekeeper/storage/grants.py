@@ -47,7 +47,7 @@ WRITTEN_ONCE = Privileges()
 PRIVILEGES: Mapping[str, Privileges] = {
     "alembic_version": READ,
     # Currency, time zone and policies are changed by `gatekeeper init`, as the owner.
-    "organizations": Privileges(update=("price_version", "overrides_until")),
+    "organizations": Privileges(update=("price_version", "overrides_until", "billed_until")),
     "budgets": Privileges(
         update=(
             "cap",

@@ -21,6 +21,10 @@ WHERE i.organization = %s AND i.kind = 'INVOICE' AND NOT EXISTS (
     WHERE c.organization = i.organization AND c.credited_number = i.number AND c.kind = 'CREDIT_NOTE')
 """
 
+# Lets the ledger's time never step back behind an instant. Under the organization's lock.
+KEEP_TIME = "UPDATE organizations SET billed_until = greatest(billed_until, %s) WHERE organization = %s"
+OPENED = "SELECT created_at FROM organizations WHERE organization = %s"
+
 # How many there are: another count, and what was read of them before is old.
 COUNT = "SELECT count(*) FROM invoices WHERE organization = %s"
 
@@ -101,6 +105,17 @@ async def standing_spans(connection: Connection, organization: str) -> Mapping[s
         if period is not None:
             spans.append(Span(period=period, recorded_from=recorded_from, recorded_before=recorded_before))
     return dict(found)
+
+
+async def keep_time(connection: Connection, organization: str, instant: datetime) -> None:
+    """Let nothing be recorded before an instant any more. Under the organization's lock."""
+    await connection.execute(KEEP_TIME, (instant, organization))
+
+
+async def opened_at(connection: Connection, organization: str) -> datetime:
+    """Return when an organization was opened."""
+    found: datetime = first(await (await connection.execute(OPENED, (organization,))).fetchone())
+    return found
 
 
 async def count_invoices(connection: Connection, organization: str) -> int:

@@ -86,6 +86,8 @@ organizations = Table(
     _instant("created_at", server_default=func.now()),
     # When the last override that was turned on ends: until then, calls without room look for one.
     _instant("overrides_until", nullable=True),
+    # Before when invoices have all that was recorded: the ledger's time does not step back behind it.
+    _instant("billed_until", nullable=True),
     CheckConstraint("organization <> ''", name="named"),
     CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso_4217"),
     CheckConstraint("expiry_policy IN ('RELEASE', 'CHARGE')", name="expiry_policy_known"),
