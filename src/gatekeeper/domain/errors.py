@@ -213,7 +213,7 @@ class InvoiceNotCreditable(WrongState):
 
 
 class NothingToInvoice(WrongState):
-    """{organization!r} has no executions in {period}, and no invoice is issued over nothing there."""
+    """{organization!r} has no executions in {period}, and this server issues no invoice over nothing."""
 
 
 class BillingIncomplete(WrongState):

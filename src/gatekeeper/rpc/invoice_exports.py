@@ -16,7 +16,7 @@ from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import invoice_pb2
 
 from .invoices import write_issued
-from .translate import read_period
+from .spend import read_month
 
 FORMATS = {kind: invoice_pb2.InvoiceFormat.Value(f"INVOICE_FORMAT_{kind}") for kind in InvoiceFormat}
 FORMAT_OF = {value: kind for kind, value in FORMATS.items()}
@@ -49,7 +49,7 @@ class InvoiceExports:
 
     async def _find(self, request: pb.ExportInvoiceRequest, actor: Actor) -> Issued:
         """Return what is asked for, by its number or its month."""
-        period = read_period(request.period)
+        period = read_month(request.period)
         if not request.number:
             return await self._invoices.of_month(request.organization, period, actor, draft=request.draft)
         issued = await self._invoices.find(request.organization, request.number)

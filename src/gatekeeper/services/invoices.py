@@ -194,8 +194,7 @@ class Invoices:
             profile = await billing_profiles.find_profile(connection, name)
             spans = rules.spans_due(month, standing, recorded_before)
             billed = await read_billed(connection, name, month, spans)
-            opened = _date(await storage.opened_at(connection, name), organization)
-        if not billed.entries and (not self._empty_months or month < opened.isoformat()[:7]):
+        if not billed.entries and not self._empty_months:
             raise errors.NothingToInvoice(organization=name, period=month)
         heading = Heading(
             number="",

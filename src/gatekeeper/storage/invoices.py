@@ -23,7 +23,6 @@ WHERE i.organization = %s AND i.kind = 'INVOICE' AND NOT EXISTS (
 
 # Lets the ledger's time never step back behind an instant. Under the organization's lock.
 KEEP_TIME = "UPDATE organizations SET billed_until = greatest(billed_until, %s) WHERE organization = %s"
-OPENED = "SELECT created_at FROM organizations WHERE organization = %s"
 
 # How many there are: another count, and what was read of them before is old.
 COUNT = "SELECT count(*) FROM invoices WHERE organization = %s"
@@ -110,12 +109,6 @@ async def standing_spans(connection: Connection, organization: str) -> Mapping[s
 async def keep_time(connection: Connection, organization: str, instant: datetime) -> None:
     """Let nothing be recorded before an instant any more. Under the organization's lock."""
     await connection.execute(KEEP_TIME, (instant, organization))
-
-
-async def opened_at(connection: Connection, organization: str) -> datetime:
-    """Return when an organization was opened."""
-    found: datetime = first(await (await connection.execute(OPENED, (organization,))).fetchone())
-    return found
 
 
 async def count_invoices(connection: Connection, organization: str) -> int:
