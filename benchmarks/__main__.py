@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 from benchmarks.access import access
 from benchmarks.bench import ROOT, Bench, Effort, ServerFailedError
 from benchmarks.eyes import eyes
+from benchmarks.invoices import invoices
 from benchmarks.isolation import isolation
 from benchmarks.ledger import ledger
 from benchmarks.memory import memory
@@ -37,6 +38,7 @@ SCENARIOS: Final[dict[str, Callable[[Bench], Outcome]]] = {
     "start": start,
     "ledger": ledger,
     "reports": reports,
+    "invoice": invoices,
 }
 FULL: Final = Effort(
     rounds=5,
