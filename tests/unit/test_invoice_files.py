@@ -18,6 +18,7 @@ from gatekeeper.domain.invoices import Billed, Branding, Heading, InvoiceKind, P
 from gatekeeper.invoicing import canonical
 from gatekeeper.services.invoice_files import InvoiceFiles, Piece
 from gatekeeper.services.invoices import Issued
+from gatekeeper.services.rendering import ChildFailed
 
 NOTHING: Any = None
 
@@ -84,7 +85,7 @@ def test_a_child_ends_with_its_caller(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_what_a_child_dies_of_is_for_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With its exit code; it says nothing that a caller is told."""
     stand_in(monkeypatch, tmp_path, "cat > /dev/null; echo no such font >&2; exit 3")
-    with pytest.raises(RuntimeError, match="rendering JSON ended with 3: no such font"):
+    with pytest.raises(ChildFailed, match="ended with 3: no such font"):
         asyncio.run(render(draft()))
 
 

@@ -5,11 +5,10 @@ In frames: what it is, how many executions are written, how long it is; then so 
 
 from __future__ import annotations
 
-import asyncio
 import io
 import struct
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 HEADER = struct.Struct(">cQI")
 DATA, ERROR, END = b"d", b"e", b"."
@@ -50,7 +49,14 @@ class FrameWriter(io.RawIOBase):
         self._pipe.flush()
 
 
-async def read_frame(stream: asyncio.StreamReader) -> Frame:
-    """Read a frame. Raises `asyncio.IncompleteReadError` where the pipe ends before."""
-    kind, entries_done, length = HEADER.unpack(await stream.readexactly(HEADER.size))
-    return Frame(kind, entries_done, await stream.readexactly(length))
+def read_frame(pipe: IO[bytes]) -> Frame:
+    """Read a frame. Raises EOFError where the pipe ends before."""
+    kind, entries_done, length = HEADER.unpack(_read(pipe, HEADER.size))
+    return Frame(kind, entries_done, _read(pipe, length))
+
+
+def _read(pipe: IO[bytes], length: int) -> bytes:
+    content = pipe.read(length)
+    if len(content) < length:
+        raise EOFError
+    return content

@@ -9,11 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
-import sys
-from asyncio import subprocess
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NamedTuple
 
 from gatekeeper.domain import errors
@@ -22,19 +19,14 @@ from gatekeeper.domain.invoice_formats import InvoiceFormat, is_kept
 from gatekeeper.storage import invoices as storage
 from gatekeeper.storage.connections import Pool, wrap_errors
 
-from .frames import END, ERROR, FRAME_BYTES_MAX, Frame, read_frame
+from .frames import END, ERROR, FRAME_BYTES_MAX, Frame
 from .invoices import Issued
+from .rendering import rendering
 
 # Children at a time: each takes a processor, some 100 MB, and a connection if it reads executions.
 CHILDREN_MAX = 2
-# How long a child may take between two frames: its first statement may add up ten million executions.
-FRAME_TIMEOUT_S = 1800
 # What is kept of a file at most; one that is larger is rendered anew each time.
 KEPT_BYTES_MAX = 32 * 1024 * 1024
-# What a child says of its failure, at most, for the log.
-COMPLAINT_BYTES_MAX = 16_384
-# Secrets of ours that a child needs nothing of.
-OURS = "GATEKEEPER_"
 TOLD = {error.__name__: error for error in (errors.BillingIncomplete, errors.FormatUnavailable)}
 
 
@@ -100,57 +92,14 @@ class InvoiceFiles:
     async def _rendered(self, issued: Issued, kind: InvoiceFormat) -> AsyncGenerator[Frame]:
         """Yield the frames of a file as a child renders it, the last one of kind END."""
         order = {"document": issued.text, "database_url": self._database_url, "format": kind}
-        async with self._children, _child(json.dumps(order).encode()) as child:
-            assert child.stdout is not None
+        async with self._children, rendering(json.dumps(order).encode()) as child:
             while True:
-                try:
-                    async with asyncio.timeout(FRAME_TIMEOUT_S):
-                        frame = await read_frame(child.stdout)
-                except asyncio.IncompleteReadError:
-                    raise _failure(kind, await child.wait(), await _complaint(child)) from None
+                frame = await child.frame()
                 if frame.kind == ERROR:
                     raise _told(frame)
                 yield frame
                 if frame.kind == END:
                     return
-
-
-@asynccontextmanager
-async def _child(order: bytes) -> AsyncIterator[subprocess.Process]:
-    """Yield a child that has its order; it ends with the block, whatever it is doing."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "gatekeeper.services.rendering_child",
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        limit=2 * FRAME_BYTES_MAX,
-        env={name: value for name, value in os.environ.items() if not name.startswith(OURS)},
-    )
-    try:
-        assert child.stdin is not None
-        # What it has to say about that comes by its standard error.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            child.stdin.write(order)
-            await child.stdin.drain()
-            child.stdin.close()
-        yield child
-    finally:
-        with suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
-
-
-async def _complaint(child: subprocess.Process) -> str:
-    assert child.stderr is not None
-    return (await child.stderr.read(COMPLAINT_BYTES_MAX)).decode(errors="replace")
-
-
-def _failure(kind: InvoiceFormat, code: int, complaint: str) -> RuntimeError:
-    """Return what goes to the log; whoever asked hears that something unforeseen happened."""
-    return RuntimeError(f"rendering {kind} ended with {code}: {complaint}")
 
 
 def _told(frame: Frame) -> GatekeeperError:
