@@ -1,7 +1,7 @@
 """How is a child that renders begun, heard and ended? In a thread of its own, which waits for it.
 
-Not by the event loop: in a server that answers calls, uvloop was found to close the pipe to a child that it had just
-begun, one time in some ten.
+Not by the event loop: in a server that answers calls, the pipe to a child that uvloop had just begun was found closed
+now and then.
 """
 
 from __future__ import annotations
