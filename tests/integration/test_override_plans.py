@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -33,6 +34,7 @@ FROM generate_series(1, 40000) n;
 """
 ANALYZE = "ANALYZE organizations, overrides, reservations"
 NAMED = {"organization": "o2"}
+DAY_AGO = datetime.now(UTC) - timedelta(days=1)
 # Under the organization's lock, by connections like the hot path's.
 CHANGING: dict[str, tuple[str, Any]] = {
     "find": (overrides.FIND, ("o2", "39999")),
@@ -42,12 +44,12 @@ CHANGING: dict[str, tuple[str, Any]] = {
     "set until": (overrides.SET_UNTIL, NAMED),
     "asked for": (
         overrides.ASKED_FOR,
-        {**NAMED, "now": "now", "since": "yesterday", "reservation_ids": ["39999", "17", "nobodys"]},
+        {**NAMED, "now": "now", "since": DAY_AGO, "reservation_ids": ["39999", "17", "nobodys"]},
     ),
     "waiting of": (overrides.WAITING_OF, ("o2", "now", ["nobody", "17"])),
     "granted alone": (
         second_admins.GRANTED_ALONE,
-        {**NAMED, "now": "now", "since": "yesterday", "token_ids": ["7"], "name": "ada"},
+        {**NAMED, "now": "now", "since": DAY_AGO, "token_ids": ["7"], "name": "ada"},
     ),
     "without a start": (
         start_overrides.WITHOUT,
@@ -58,7 +60,7 @@ CHANGING: dict[str, tuple[str, Any]] = {
             "oldest_id": "start-2026-09-20",
             "newest_id": "start-2026-11-20",
             "now": "now",
-            "since": "yesterday",
+            "since": DAY_AGO,
             "limit": 100,
         },
     ),
@@ -69,7 +71,7 @@ READING: dict[str, tuple[str, Any]] = {
     "in force of scopes": (overrides.IN_FORCE, {**NAMED, "kinds": ["AGENT"], "ids": ["3"], "now": "now", "limit": 9}),
     "page": (
         override_lists.PAGE,
-        {**NAMED, "state": None, "after_at": "yesterday", "after_id": "x", "now": "now", "limit": 100},
+        {**NAMED, "state": None, "after_at": DAY_AGO, "after_id": "x", "now": "now", "limit": 100},
     ),
     "uses": (override_lists.USES, {**NAMED, "override_ids": ["39999", "39997"], "limit": 20}),
 }
