@@ -27,6 +27,7 @@ from grpc import Compression, StatusCode
 from gatekeeper.domain.access import RIGHTS, Role
 from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
+from gatekeeper_client.v1.invoice_pb2 import BillingProfile
 from tests.contract.mutators import MUTATORS
 from tests.contract.requests import VALID, full_name, valid
 from tests.contract.secured import Secured
@@ -36,6 +37,7 @@ MESSAGE_BYTES_MAX = 65_536
 METADATA_BYTES_MAX = 16_384
 SHOWN_BYTES = 300
 NOT_THERE = "not there"
+NEVER_ISSUED = "2000-000001"
 NOISES = ("x-noise", "x-noise-bin", "grpc-tags-bin", "cookie", "x-forwarded-for")
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
@@ -206,6 +208,9 @@ HARMLESS: dict[str, Callable[[], Message]] = {
     "RevokeToken": lambda: admin_pb.RevokeTokenRequest(token=NOT_THERE),
     "TestAlerts": lambda: admin_pb.TestAlertsRequest(organization=NOT_THERE),
     "RetryAlerts": lambda: admin_pb.RetryAlertsRequest(organization=NOT_THERE),
+    "ExportInvoice": lambda: pb.ExportInvoiceRequest(number=NEVER_ISSUED),
+    "CreditInvoice": lambda: admin_pb.CreditInvoiceRequest(number=NEVER_ISSUED),
+    "SetBillingProfile": lambda: admin_pb.SetBillingProfileRequest(profile=BillingProfile(etag=NOT_THERE)),
 }
 FOREIGN = Money(currency_code="XXX")
 
