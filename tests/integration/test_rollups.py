@@ -17,7 +17,7 @@ from gatekeeper.domain.invoices import Span
 from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper.services.repetition import Failures
 from gatekeeper.services.rollups import roll_up
-from gatekeeper.storage import books, rollups
+from gatekeeper.storage import books, months, rollups
 from gatekeeper.storage.connections import HOT_PATH, open_pool
 from gatekeeper.storage.spend import add_up
 from gatekeeper_client import AsyncClient, AsyncHold
@@ -48,6 +48,7 @@ STEP: dict[str, Any] = {"organization": "o2", "mark": MARK, "limit": 100}
 HOT = "; ".join(f"SET LOCAL {setting} = '{value}'" for setting, value in HOT_PATH.items())
 STATEMENTS: dict[str, tuple[str, Any, str]] = {
     "clock": (books.CLOCK.sql.replace("$1", "%s"), ("o2",) * books.CLOCK.sql.count("$1"), HOT),
+    "times": (months.TIMES, ("o2",), "SET LOCAL enable_seqscan = off"),
     "behind": (rollups.BEHIND, ("2026-01-01",), "SELECT"),
     "lock": (rollups.LOCK, ("o2",), rollups.BY_INDEX),
     "next": (rollups.NEXT, STEP, rollups.BY_INDEX),
