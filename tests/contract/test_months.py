@@ -177,6 +177,28 @@ def test_splits_as_of_a_time(clock: Clock, spent: str) -> None:
         assert [*refused.violations] == [field]
 
 
+def test_a_clock_that_was_put_back(clock: Clock, organization: str) -> None:
+    """The books' time does not go back with it: what came since is in their month, in every report alike."""
+    wire = clock.wire
+    clock.set("06-02T12:00:00+00:00")
+    wire.open(organization)
+    wire.commit(wire.hold(organization, "1", campaign="spring"), "1")
+    clock.set("05-18T12:00:00+00:00")
+    wire.commit(wire.hold(organization, "3", campaign="spring"), "2")
+    june = f"{clock.year}-06"
+    found = statement(clock, organization)
+    assert (found.period, told(found)["holds"], told(found)["commits"]) == (june, (Decimal(-4), 2), (Decimal(-3), 2))
+    shared = split(clock, organization, rule("pool", "", EVEN, "x"), period="")
+    assert entries(shared) == {"spring": (Decimal(3), Decimal(0))}
+    again = split(clock, organization, rule("pool", "", EVEN, "x"), period="", as_of=shared.read_time)
+    assert again == shared
+    report = wire.reports.GetMonthlyReport(
+        pb.GetMonthlyReportRequest(organization=organization, period=june), timeout=TIMEOUT_S
+    )
+    assert "| Cost | 3.00 | 0.00 | - |" in report.markdown
+    clock.set("07-01T12:00:00+00:00")
+
+
 def test_the_monthly_report_tells_the_last_month(clock: Clock, spent: str) -> None:
     """One total, every way to look at it, and names that stay names."""
     request = pb.GetMonthlyReportRequest(organization=spent)

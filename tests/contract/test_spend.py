@@ -125,6 +125,22 @@ def test_as_of_the_past(clock: Clock, organization: str) -> None:
     assert [from_money(told.spend.cost) for told, _ in answers] == [Decimal("0.5"), 1, Decimal("0.5"), 1]
 
 
+def test_a_clock_that_was_put_back(clock: Clock, organization: str) -> None:
+    """An answer's own time is not in the future, for its next page and for whoever asks as of it."""
+    wire = clock.wire
+    clock.set("06-02T12:00:00+00:00")
+    wire.open(organization)
+    for name in "abc":
+        spend(wire, organization, "0.5", campaign=name)
+    clock.set("05-18T12:00:00+00:00")
+    found = summary(wire, organization)
+    assert (found.period, from_money(found.spend.cost)) == (f"{clock.year}-06", Decimal("1.5"))
+    listed = [*pages(wire, "ListCampaignSpend", organization, page_size=1)]
+    assert [entry.campaign for each in listed for entry in each.campaigns] == ["a", "b", "c"]
+    assert summary(wire, organization, as_of=found.read_time) == found
+    clock.set("07-01T12:00:00+00:00")
+
+
 @pytest.fixture
 def filled(wire: Wire, organization: str) -> str:
     """Spend on three campaigns, departments and agents, one of each without a name, and on two models."""

@@ -61,7 +61,7 @@ def write_split(split: SplitCosts) -> pb.GetAttributedSpendResponse:
     return pb.GetAttributedSpendResponse(
         entries=[_write_attributed(entry, currency) for entry in split.entries],
         cost=write_money(split.cost, currency),
-        read_time=write_time(split.read_at),
+        read_time=write_time(split.read_time),
     )
 
 

@@ -19,11 +19,11 @@ from .months import reading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitCosts:
-    """A month's cost, as it was at `read_at`, by whom it is borne."""
+    """A month's cost by whom it is borne: all that was recorded before `read_time`."""
 
     organization: Organization
     entries: Sequence[Attributed]
-    read_at: datetime
+    read_time: datetime
 
     @property
     def cost(self) -> Decimal:
@@ -56,4 +56,4 @@ class CostSplits:
                 begin=month.bounds.start,
             )
         entries = attribute(rules, costs.own, costs.shared)
-        return SplitCosts(organization=month.organization, entries=entries, read_at=month.read_at)
+        return SplitCosts(organization=month.organization, entries=entries, read_time=month.read_time)

@@ -32,16 +32,16 @@ class Failures:
         self._is_told = False
         self._count = 0
 
-    def add(self, reason: str | None = None, error: Exception | None = None) -> None:
-        """Note a failure, for a known reason or by an error that nobody foresaw."""
+    def add(self, reason: str | None = None, error: Exception | None = None, **told: object) -> None:
+        """Note a failure, for a known reason or by an error that nobody foresaw, with what else there is to tell."""
         self._count += 1
         now = self._clock()
         if now - self._told_at < (TELL_INTERVAL_S if self._is_told else RETURN_INTERVAL_S):
             return
         if error is None:
-            log.warning(self._event, reason=reason, count=self._count)
+            log.warning(self._event, reason=reason, count=self._count, **told)
         else:
-            log.error(self._event, exc_info=error, count=self._count)
+            log.error(self._event, exc_info=error, count=self._count, **told)
         self._told_at, self._is_told, self._count = now, True, 0
 
     def end(self) -> None:

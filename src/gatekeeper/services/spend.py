@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
-from gatekeeper.domain import errors
 from gatekeeper.domain.budget import ORGANIZATION, Balance, Scope, ScopeKind
 from gatekeeper.domain.forecast import Forecast, of_month
-from gatekeeper.domain.invoices import DayTotal, Span
-from gatekeeper.domain.organization import Organization
-from gatekeeper.domain.periods import Window, periods_at
-from gatekeeper.domain.spend import Comparison, SpendRow, Totals, by_day, compare, days_in, month_before, total
+from gatekeeper.domain.invoices import DayTotal
+from gatekeeper.domain.periods import Window
+from gatekeeper.domain.spend import Comparison, SpendRow, Totals, by_day, compare, month_before, total
 from gatekeeper.storage import budgets as budget_rows
 from gatekeeper.storage import spend as storage
-from gatekeeper.storage.connections import Connection, Pool, wrap_errors
+from gatekeeper.storage.connections import Pool
+
+from .months import Month, reading
 
 # What lists go by, and whose budgets stand beside.
 CAMPAIGNS, DEPARTMENTS, AGENTS, MODELS = ("campaign",), ("department",), ("agent", "agent_type"), ("model",)
@@ -44,23 +43,6 @@ class Position:
     read_time: datetime
     cost: Decimal
     key: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Month:
-    """The month of an organization that is read, at the time that counts as now, with what was recorded before."""
-
-    organization: Organization
-    period: str
-    today: date
-    is_current: bool
-    is_past: bool
-    read_time: datetime
-
-    @property
-    def span(self) -> Span:
-        """All of the month's executions that are read."""
-        return Span(period=self.period, recorded_before=self.read_time)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +78,13 @@ class Spending:
 
     async def summary(self, asked: Asked) -> Summary:
         """Return a month's spend. Raises `OrganizationNotFound`, `PeriodNotOver` or `InvalidField`."""
-        with wrap_errors():
-            async with storage.snapshot(self._reads) as connection:
-                month = await _open(connection, asked, None)
-                name, before = month.organization.organization, month_before(month.period)
-                rows = await storage.add_up(connection, name, [month.span], ("day",))
-                earlier = Span(period=before, recorded_before=month.read_time)
-                rows_before = await storage.add_up_costs(connection, name, [earlier], ("day",))
-                balances = await _balances(connection, month, [ORGANIZATION])
-                denials = await _count_denials(connection, month, asked.as_of)
+        async with reading(self._reads, asked.organization, asked.period, as_of=asked.as_of) as month:
+            before = month_before(month.period)
+            rows = await storage.add_up(month.connection, asked.organization, [month.recorded()], ("day",))
+            earlier = [month.recorded(before)]
+            rows_before = await storage.add_up_costs(month.connection, asked.organization, earlier, ("day",))
+            balances = await _balances(month, [ORGANIZATION])
+            denials = await _count_denials(month, asked.as_of)
         budget, totals = balances.get(""), total(rows)
         days, days_before = by_day(rows, month.period, month.today), by_day(rows_before, before, month.today)
         return Summary(
@@ -122,13 +102,12 @@ class Spending:
 
         Raises `OrganizationNotFound`, `PeriodNotOver` or `InvalidField`.
         """
-        with wrap_errors():
-            async with storage.snapshot(self._reads) as connection:
-                month = await _open(connection, asked, after)
-                name = month.organization.organization
-                behind = None if after is None else (after.cost, after.key)
-                rows, cost = await storage.list_dearest(connection, name, month.span, by, after=behind, limit=size + 1)
-                budgets = await _budgets(connection, month, by, rows[:size])
+        read_time, behind = (None, None) if after is None else (after.read_time, (after.cost, after.key))
+        async with reading(self._reads, asked.organization, asked.period, as_of=asked.as_of, after=read_time) as month:
+            rows, cost = await storage.list_dearest(
+                month.connection, asked.organization, month.recorded(), by, after=behind, limit=size + 1
+            )
+            budgets = await _budgets(month, by, rows[:size])
         page = rows[:size]
         last = page[-1] if len(rows) > size else None
         return SpendPage(
@@ -140,52 +119,24 @@ class Spending:
         )
 
 
-async def _open(connection: Connection, asked: Asked, after: Position | None) -> Month:
-    """Find out which month is asked for, and before when what is read was recorded."""
-    found = await budget_rows.find_organization(connection, asked.organization)
-    if found is None:
-        raise errors.OrganizationNotFound(organization=asked.organization)
-    now, organization = found
-    if asked.as_of is not None and asked.as_of > now:
-        raise errors.InvalidField(field="as_of", problem=f"is in the future: it is {now.isoformat()}; leave it unset")
-    if after is not None and after.read_time > now:
-        raise errors.InvalidField(field="page_token", problem="is of a page that nobody has read yet; begin anew")
-    as_of = after.read_time if after else asked.as_of
-    zone = ZoneInfo(organization.time_zone)
-    current = periods_at(asked.as_of or as_of or now, zone)
-    period = asked.period or current.month
-    if period > current.month:
-        raise errors.PeriodNotOver(period=period, current=current.month)
-    newest = await storage.read_time(connection, asked.organization)
-    return Month(
-        organization=organization,
-        period=period,
-        today=date.fromisoformat(current.day),
-        is_current=period == periods_at(now, zone).month,
-        is_past=as_of is not None,
-        read_time=newest if as_of is None else min(as_of, newest),
-    )
-
-
-async def _budgets(
-    connection: Connection, month: Month, by: tuple[str, ...], rows: Sequence[SpendRow]
-) -> Mapping[str, Balance]:
+async def _budgets(month: Month, by: tuple[str, ...], rows: Sequence[SpendRow]) -> Mapping[str, Balance]:
     """Return the monthly budgets of what is listed, by scope id; of the past, with what was spent then."""
     kind = BUDGETS_OF.get(by)
     if kind is None:
         return {}
-    balances = await _balances(connection, month, [Scope(kind, name) for name in {row.key[0] for row in rows} - {""}])
+    balances = await _balances(month, [Scope(kind, name) for name in {row.key[0] for row in rows} - {""}])
     if not (balances and month.is_past):
         return balances
-    sums = await storage.add_up_costs(connection, month.organization.organization, [month.span], by[:1])
+    organization = month.organization.organization
+    sums = await storage.add_up_costs(month.connection, organization, [month.recorded()], by[:1])
     spent = {row.key[0]: row.totals.cost for row in sums}
     return {name: balance._replace(spent=spent[name]) for name, balance in balances.items()}
 
 
-async def _balances(connection: Connection, month: Month, scopes: Sequence[Scope]) -> dict[str, Balance]:
+async def _balances(month: Month, scopes: Sequence[Scope]) -> dict[str, Balance]:
     """Return how monthly budgets stand in the month, by scope id; a past month without a balance was not capped."""
     standings = await budget_rows.list_budgets(
-        connection,
+        month.connection,
         month.organization.organization,
         periods=[month.period],
         scopes=scopes,
@@ -200,16 +151,11 @@ async def _balances(connection: Connection, month: Month, scopes: Sequence[Scope
     return found
 
 
-async def _count_denials(connection: Connection, month: Month, as_of: datetime | None) -> int:
+async def _count_denials(month: Month, as_of: datetime | None) -> int:
     """Count the denials of the month by the organization's calendar, up to the time that is asked for."""
-    zone = ZoneInfo(month.organization.time_zone)
-    first = date.fromisoformat(f"{month.period}-01")
-    begin, end = (
-        datetime(day.year, day.month, day.day, tzinfo=zone)
-        for day in (first, first + timedelta(days=days_in(month.period)))
-    )
-    until = end if as_of is None else min(end, as_of)
-    return await storage.count_denials(connection, month.organization.organization, begin, until)
+    bounds = month.bounds
+    until = bounds.end if as_of is None else min(bounds.end, as_of)
+    return await storage.count_denials(month.connection, month.organization.organization, bounds.start, until)
 
 
 def _forecasts(month: Month, days: Sequence[DayTotal], budget: Balance | None) -> Sequence[Forecast]:

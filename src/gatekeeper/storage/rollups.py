@@ -12,11 +12,9 @@ from gatekeeper.domain.invoices import BEGINNING
 
 from .connections import Connection
 
-# What distinguishes rollups of one organization.
+# What distinguishes rollups of one organization that are of one month and one date of recording.
 KEY = (
-    "month",
     "day",
-    "recorded_on",
     "department",
     "campaign",
     "agent",
@@ -45,6 +43,9 @@ MEASURES: Mapping[str, str] = {
     "impact_sum": "coalesce(impact_score, 0)",
     "latency_sum": "coalesce(latency, interval '0')",
 }
+# Stands for the key in the index, which a row of long names does not fit into. A row's text quotes what would make two
+# of them alike.
+KEY_HASH = f"sha256(convert_to(ROW({', '.join(KEY)})::text, 'UTF8'))"
 # The UTC date of recording, whatever the session's time zone is.
 RECORDED_ON = "(committed_at AT TIME ZONE 'UTC')::date"
 
@@ -83,13 +84,13 @@ LEFT JOIN (
 
 # Adds executions to the rollups that they belong to, by executions_newest_idx and spend_rollups_pkey.
 ADD = f"""
-INSERT INTO spend_rollups AS r (organization, {", ".join(KEY)}, {", ".join(MEASURES)})
-SELECT organization, {", ".join(RECORDED_ON if name == "recorded_on" else name for name in KEY)},
+INSERT INTO spend_rollups AS r (organization, month, recorded_on, key_hash, {", ".join(KEY)}, {", ".join(MEASURES)})
+SELECT organization, month, {RECORDED_ON}, {KEY_HASH}, {", ".join(KEY)},
        {", ".join(f"sum({each})" for each in MEASURES.values())}
 FROM executions
 WHERE organization = %(organization)s AND committed_at >= %(mark)s AND committed_at < %(next)s
-GROUP BY {", ".join(str(number) for number in range(1, len(KEY) + 2))}
-ON CONFLICT (organization, {", ".join(KEY)}) DO UPDATE SET
+GROUP BY 1, 2, 3, {", ".join(KEY)}
+ON CONFLICT (organization, month, recorded_on, key_hash) DO UPDATE SET
     {", ".join(f"{name} = r.{name} + excluded.{name}" for name in MEASURES)}
 """
 

@@ -6,8 +6,7 @@ process may move executions from here to there at any time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -20,7 +19,7 @@ from gatekeeper.domain.money import ZERO
 from gatekeeper.domain.rollups import Dates, Edge, Parts, parts_of
 from gatekeeper.domain.spend import SpendRow, Totals
 
-from .connections import Connection, Pool, first
+from .connections import Connection, first
 from .rollups import MEASURES
 
 # What executions can be grouped by.
@@ -94,26 +93,8 @@ WHERE {behind} ORDER BY cost DESC, {columns} LIMIT {limit}
 
 MARK = "SELECT recorded_before FROM spend_marks WHERE organization = %s"
 
-# Before when all that this snapshot has of an organization was recorded: just behind its newest execution, by
-# executions_newest_idx, or when it was opened. Whatever is recorded later is not older than that execution.
-READ_TIME = """
-SELECT coalesce(
-    (SELECT max(committed_at) FROM executions WHERE organization = o.organization) + interval '1 microsecond',
-    o.created_at)
-FROM organizations o WHERE organization = %s
-"""
-
 # Counts denials between two instants, by denials_newest_idx.
 DENIALS = "SELECT count(*) FROM denials WHERE organization = %s AND denied_at >= %s AND denied_at < %s"
-
-# One snapshot for all statements of a report. Each reads by an index what it is about, however little the planner makes
-# of one month among all that there were; on one processor, for the others are the calls'.
-SNAPSHOT = """
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SET LOCAL enable_seqscan = off;
-SET LOCAL max_parallel_workers_per_gather = 0;
-SET LOCAL jit = off
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,20 +104,6 @@ class Wanted:
     by: tuple[str, ...]
     figures: tuple[str, ...] = tuple(FIGURES)
     measures: tuple[str, ...] = tuple(MEASURES)
-
-
-@asynccontextmanager
-async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
-    """Yield a connection whose statements all see the books as they are at the first of them."""
-    async with pool.connection() as connection, connection.transaction():
-        await connection.execute(SNAPSHOT)
-        yield connection
-
-
-async def read_time(connection: Connection, organization: str) -> datetime:
-    """Return an instant before which all was recorded that this snapshot has of an organization, and nothing else."""
-    found: datetime = first(await (await connection.execute(READ_TIME, (organization,))).fetchone())
-    return found
 
 
 async def count_denials(connection: Connection, organization: str, since: datetime, until: datetime) -> int:

@@ -17,8 +17,9 @@ from . import rows
 from .connections import Connection
 from .spend import add_up
 
-# A month's calls are made within it. A day more on either side, should its calendar have changed.
-SLACK = timedelta(days=1)
+# A month's calls are made within it, by the time of the books. Two days more on either side, should its calendar have
+# changed: no two calendars are further apart.
+SLACK = timedelta(days=2)
 
 # Adds up the reservations of a month by state, with how many cost more than they held, and how many an override has
 # paid for. No lock; by reservations_newest_idx, bounded in time.

@@ -601,13 +601,25 @@ spend_rollups = Table(
     metadata,
     Column("organization", Text),
     Column("month", Text),
-    Column("day", Text),
     # The UTC date of `committed_at`: what was recorded before any instant is whole dates of it, and one to be counted.
     Column("recorded_on", Date),
-    *(Column(name, Text) for name in ("department", "campaign", "agent", "agent_type", "model", "override_id")),
-    Column("kind", Text),
-    Column("outcome", Text),
-    Column("late", Boolean),
+    # The SHA-256 of the names and of all else from here to `late`: names alone may be longer than what an index takes.
+    Column("key_hash", LargeBinary),
+    *(
+        Column(name, Text, nullable=False)
+        for name in (
+            "day",
+            "department",
+            "campaign",
+            "agent",
+            "agent_type",
+            "model",
+            "override_id",
+            "kind",
+            "outcome",
+        )
+    ),
+    Column("late", Boolean, nullable=False),
     *(
         Column(name, BigInteger, nullable=False)
         for name in (
@@ -625,22 +637,9 @@ spend_rollups = Table(
     *(_money(name) for name in ("cost", "reserved_amount", "overage_amount", "override_amount", "revenue")),
     *(Column(name, Double, nullable=False) for name in ("quality_sum", "impact_sum")),
     Column("latency_sum", Interval, nullable=False),
-    PrimaryKeyConstraint(
-        "organization",
-        "month",
-        "day",
-        "recorded_on",
-        "department",
-        "campaign",
-        "agent",
-        "agent_type",
-        "model",
-        "override_id",
-        "kind",
-        "outcome",
-        "late",
-    ),
+    PrimaryKeyConstraint("organization", "month", "recorded_on", "key_hash"),
     CheckConstraint("entries > 0", name="entries_positive"),
+    CheckConstraint("octet_length(key_hash) = 32", name="key_hash_is_one"),
     CheckConstraint("kind IN ('COMMIT', 'EXPIRY_CHARGE', 'REVERSAL')", name="kind_known"),
     comment="Executions recorded before the organization's mark, added up. Derived: `gatekeeper verify` compares.",
 )
