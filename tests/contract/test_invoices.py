@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -9,8 +10,13 @@ from typing import Any
 
 import pytest
 
+from gatekeeper.domain.access import SYSTEM
+from gatekeeper.domain.audit import AuditKey
+from gatekeeper.domain.errors import InvalidField
 from gatekeeper.domain.invoices import content_hash
 from gatekeeper.invoicing import canonical
+from gatekeeper.services.organizations import Terms, open_or_change
+from gatekeeper.storage.connections import open_pool
 from gatekeeper_client.money import from_money
 from gatekeeper_client.v1 import invoice_pb2
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
@@ -43,6 +49,17 @@ def held_in_march(books: Bookkeeper) -> Any:
     request = report_pb.ListReservationsRequest(organization=books.organization, campaign="spring")
     listed = books.wire.reports.ListReservations(request, timeout=TIMEOUT_S).reservations
     return next(held for held in listed if from_money(held.amount) == 5)
+
+
+def set_time_zone(wire: Wire, organization: str, zone: str) -> None:
+    """Let another midnight end an organization's days, as `gatekeeper init` does."""
+
+    async def change() -> None:
+        async with open_pool(wire.database_url, name="test", size_max=1, hot=False) as pool:
+            terms = Terms(time_zone=zone)
+            await open_or_change(pool, organization, terms, default_budget=Decimal(1), actor=SYSTEM, key=AuditKey())
+
+    asyncio.run(change())
 
 
 def test_a_month_is_issued_once(books: Bookkeeper, clock: Clock) -> None:
@@ -175,6 +192,26 @@ def test_a_year_has_its_own_numbers(books: Bookkeeper, clock: Clock) -> None:
     books.wire.sql("UPDATE organizations SET time_zone = 'Asia/Tokyo' WHERE organization = %s", books.organization)
     assert books.invoice(f"{year}-04").number == f"{year + 1}-000001"
     clock.year += 1
+
+
+def test_the_calendar_is_not_turned_back_into_an_invoiced_month(clock: Clock, organization: str) -> None:
+    """It is refused until the invoice is taken back; where it was done behind our back, the invoice is shown."""
+    november = f"{clock.year}-11"
+    clock.set("11-10T12:00:00+00:00")
+    clock.wire.open(organization, time_zone="Pacific/Kiritimati")
+    books = Bookkeeper(clock.wire, organization, clock)
+    books.spend("1")
+    clock.set("11-30T12:00:00+00:00")
+    issued = books.invoice(november)
+    with pytest.raises(InvalidField, match=f"turn the calendar back into {november}, which has an invoice"):
+        set_time_zone(clock.wire, organization, "UTC")
+    zone = "UPDATE organizations SET time_zone = %s WHERE organization = %s"
+    clock.wire.sql(zone, "UTC", organization)
+    assert books.invoice() == books.invoice(november, draft=True) == books.invoice(november) == issued
+    clock.wire.sql(zone, "Pacific/Kiritimati", organization)
+    books.credit(issued.number)
+    set_time_zone(clock.wire, organization, "UTC")
+    assert (books.invoice().kind, amounts(books.invoice())[3]) == (DRAFT, 1)
 
 
 def test_what_cannot_be_asked_for(books: Bookkeeper, clock: Clock) -> None:

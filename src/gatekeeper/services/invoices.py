@@ -102,7 +102,8 @@ class Invoices:
                 if month > current:
                     raise errors.PeriodNotOver(period=month, current=current)
                 is_draft = draft or month == current
-                if month < current and (standing := await self._standing(organization, month)):
+                # One of the current month is from before the time zone was changed: nothing changes what was issued.
+                if standing := await self._standing(organization, month):
                     return standing
                 if not is_draft:
                     recorded_before = await self._final_time(organization)
@@ -214,11 +215,15 @@ class Invoices:
         return _Prepared(document=document, written=written, count=count)
 
     async def _issue(self, prepared: _Prepared, actor: Actor) -> Issued | None:
-        """Give an invoice its number, and write it; None where others were issued since it was prepared."""
+        """Give an invoice its number, and write it.
+
+        None where others were issued since it was prepared, or the calendar was turned back into its month.
+        """
         name = prepared.document.organization
         async with self._writes.connection() as connection, connection.transaction():
             now, organization = await _lock(connection, name)
-            if await storage.count_invoices(connection, name) != prepared.count:
+            is_over = prepared.document.period < periods_at(now, ZoneInfo(organization.time_zone)).month
+            if not is_over or await storage.count_invoices(connection, name) != prepared.count:
                 return None
             issue_date = _date(now, organization)
             place = await storage.next_place(connection, name, prepared.document.period, issue_date.year)
