@@ -12,7 +12,7 @@ import pytest
 
 from gatekeeper.domain.access import SYSTEM
 from gatekeeper.domain.audit import AuditKey
-from gatekeeper.domain.errors import InvalidField
+from gatekeeper.domain.errors import InvalidField, NothingToInvoice
 from gatekeeper.domain.invoices import content_hash
 from gatekeeper.invoicing import canonical
 from gatekeeper.services.organizations import Terms, open_or_change
@@ -20,11 +20,12 @@ from gatekeeper.storage.connections import open_pool
 from gatekeeper_client.money import from_money
 from gatekeeper_client.v1 import invoice_pb2
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
+from tests.integration.test_invoice_crash import issue
 
 from .conftest import Clock
 from .invoicing import CREDIT_NOTE, DRAFT, INVOICE, JSON, Bookkeeper, amounts, lines_of
 from .refusals import refusal
-from .wire import TIMEOUT_S, Wire, beside
+from .wire import TIMEOUT_S, Wire, beside, until
 
 
 @pytest.fixture
@@ -248,6 +249,43 @@ def test_pages_of_invoices_are_the_whole(books: Bookkeeper, clock: Clock) -> Non
     assert (list(march.lines), march.line_count) == ([], 3)
     del asked.lines[:]
     assert march == asked
+
+
+def test_months_that_were_not_billed_are_told(books: Bookkeeper, clock: Clock) -> None:
+    """Those that are over and have executions, from the first late one on, until an invoice of theirs stands."""
+    february, march, april = (f"{clock.year}-0{month}" for month in (2, 3, 4))
+    books.spend("1", campaign="current")
+    assert books.listed().unbilled_periods == [march, april]
+    issued = [books.invoice(month) for month in (february, march, april)]
+    assert books.listed().unbilled_periods == []
+    books.commit(held_in_march(books), "4")
+    assert books.listed().unbilled_periods == []
+    books.credit(issued[1].number)
+    first = books.listed(page_size=1)
+    assert first.unbilled_periods == [march]
+    assert books.listed(page_size=1, page_token=first.next_page_token).unbilled_periods == []
+    assert amounts(books.invoice(march))[0] == Decimal("7.01")
+    assert books.listed(kind=CREDIT_NOTE).unbilled_periods == []
+
+
+def test_a_late_call_of_a_month_that_was_refused_as_empty(clock: Clock, organization: str) -> None:
+    """It makes the month one that was not billed, at once and when it is rolled up; it can be issued then."""
+    march = f"{clock.year}-03"
+    clock.set("03-31T23:50:00+00:00")
+    clock.wire.open(organization)
+    books = Bookkeeper(clock.wire, organization, clock)
+    held = clock.wire.hold(organization, "5", ttl={"seconds": 3600})
+    clock.set("04-01T00:05:00+00:00")
+    with pytest.raises(NothingToInvoice):
+        asyncio.run(issue(clock.wire.database_url, organization, march, empty_months=False))
+    assert books.listed().unbilled_periods == []
+    books.commit(held, "5")
+    assert books.listed().unbilled_periods == [march]
+    books.spend("1")
+    until(lambda: bool(clock.wire.sql("SELECT 1 FROM spend_rollups WHERE organization = %s", organization)))
+    assert books.listed().unbilled_periods == [march]
+    assert amounts(books.invoice(march))[0] == 5
+    assert books.listed().unbilled_periods == []
 
 
 def test_a_billing_profile_is_on_invoices_to_come(books: Bookkeeper, clock: Clock) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -18,7 +16,8 @@ from gatekeeper.domain.invoice_formats import InvoiceFormat
 from .connection import open_client
 from .invoice_files import Exported, FileFailed, Progress, folder_name, write_files
 from .invoice_mail import NotSent, open_mail, send
-from .invoice_texts import COLUMNS, invoice_document, invoice_row, invoice_text
+from .invoice_months import MONTH, last_month, months_due
+from .invoice_texts import COLUMNS, invoice_document, invoice_row, invoice_text, unbilled_text
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Target, TokenFile, fail
 from .output import print_json, print_table
 
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
     from gatekeeper_client import Client, GatekeeperError, fields
     from gatekeeper_client.v1.invoice_pb2 import Invoice
+    from gatekeeper_client.v1.report_service_pb2 import OrganizationInfo
 
-MONTH: Final = re.compile("[0-9]{4}-(0[1-9]|1[0-2])")
 LIMIT_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1000
 NOTHING: Final = "NOTHING_TO_INVOICE"
@@ -88,8 +87,9 @@ def invoice(
     """Issue a month's invoice, once, and write its files.
 
     Whoever asks again gets the same invoice and the same files. The current
-    month is always a draft. With --credit, writes the credit note. With --all,
-    goes on after a failure and exits with 1; meant for a monthly job.
+    month is always a draft. With --credit, writes the credit note. With --all
+    and without a month, issues every month that was not billed; goes on after
+    a failure and exits with 1; meant for a monthly job.
     """
     asked = _Asked(
         period=period, number=number, draft=draft, credit=credit, reason=reason, every=every, as_list=as_list
@@ -100,7 +100,8 @@ def invoice(
     ) as client:
         if as_list:
             assert organization is not None
-            _print_list(list(islice(_listed(client, organization, period, limit), limit)), as_json=as_json)
+            found = list(islice(_listed(client, organization, period, limit), limit))
+            _print_list(found, client.list_unbilled_periods(organization), as_json=as_json)
             return
         mail = _opened(apprise_file)
         run = _Run(client, asked, formats or [InvoiceFormat.PDF], output, mail)
@@ -158,8 +159,9 @@ class _Run:
     output: Path
     mail: Apprise | None
 
-    def export(self, organization: str, folder: Path) -> Exported:
+    def export(self, organization: str, folder: Path, period: str | None = None) -> Exported:
         """Issue an organization's invoice, write its files, and send it. Raises `FileFailed` or `NotSent`."""
+        period = period or self.asked.period
         which: fields.ExportInvoice = {"formats": [each.value for each in self.formats]}
         number = self.asked.number
         if self.asked.credit:
@@ -167,8 +169,8 @@ class _Run:
             number = credited.invoice.number
         if number:
             which["number"] = number
-        if self.asked.period or not number:
-            which["period"] = self.asked.period or _last_month(self.client, organization)
+        if period or not number:
+            which["period"] = period or last_month(self.client, organization)
         if self.asked.draft:
             which["draft"] = True
         with _progress() as progress:
@@ -176,14 +178,6 @@ class _Run:
         if self.mail is not None and exported.invoice.number:
             send(self.mail, exported)
         return exported
-
-
-def _last_month(client: Client, organization: str) -> str:
-    """Return the month before the current one, by the organization's calendar as the server tells it."""
-    budgets = client.get_status(organization).budgets
-    periods = [status.period[:7] for status in budgets if MONTH.match(status.period)]
-    current = max(periods, default=f"{datetime.now(UTC):%Y-%m}")
-    return f"{datetime.fromisoformat(f'{current}-01') - timedelta(days=1):%Y-%m}"
 
 
 def _told(run: _Run, organization: str) -> Exported:
@@ -194,28 +188,53 @@ def _told(run: _Run, organization: str) -> Exported:
 
 
 def _run_all(run: _Run, *, as_json: bool) -> None:
-    """Issue the invoices of every organization; what fails is told, and does not keep the others."""
-    from gatekeeper_client import GatekeeperError
-
-    done: list[Exported] = []
-    failed: list[dict[str, str]] = []
-    names = [each.organization for each in run.client.list_organizations()]
-    for name in names:
-        try:
-            exported = run.export(name, run.output / folder_name(name))
-        except (GatekeeperError, FileFailed, NotSent) as error:
-            if not _is_nothing(error):
-                problem = error.message if isinstance(error, GatekeeperError) else str(error)
-                failed.append({"organization": name, "problem": problem})
-                typer.echo(f"gatekeeper: {name!r}: {problem}", err=True)
-            continue
-        done.append(exported)
-        if not as_json:
-            typer.echo(invoice_text(exported.invoice, exported.paths))
+    """Issue what every organization has due; what fails is told, and does not keep the others."""
+    job = _Job(run, as_json)
+    for organization in list(run.client.list_organizations()):
+        job.bill(organization)
     if as_json:
-        print_json({"invoices": [invoice_document(each.invoice, each.paths) for each in done], "failed": failed})
-    if failed:
+        done = [invoice_document(each.invoice, each.paths) for each in job.done]
+        print_json({"invoices": done, "failed": job.failed})
+    if job.failed:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What was done for every organization, and what failed."""
+
+    run: _Run
+    as_json: bool
+    done: list[Exported] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+    def bill(self, organization: OrganizationInfo) -> None:
+        """Issue an organization's invoices: of the month that was named, or of all that are due."""
+        name, named = organization.organization, self.run.asked.period
+        due: list[str] = [named] if named else []
+        with self._telling(name):
+            due = due or months_due(self.run.client, organization)
+        for period in due:
+            with self._telling(name, period):
+                exported = self.run.export(name, self.run.output / folder_name(name), period)
+                self.done.append(exported)
+                if not self.as_json:
+                    typer.echo(invoice_text(exported.invoice, exported.paths))
+
+    @contextmanager
+    def _telling(self, name: str, period: str = "") -> Iterator[None]:
+        """Tell of what fails, and go on."""
+        from gatekeeper_client import GatekeeperError
+
+        try:
+            yield
+        except (GatekeeperError, FileFailed, NotSent) as error:
+            if _is_nothing(error):
+                return
+            problem = error.message if isinstance(error, GatekeeperError) else str(error)
+            self.failed.append({"organization": name, "period": period, "problem": problem})
+            of_month = f" for {period}" if period else ""
+            typer.echo(f"gatekeeper: {name!r}{of_month}: {problem}", err=True)
 
 
 def _is_nothing(error: GatekeeperError | FileFailed | NotSent) -> bool:
@@ -237,13 +256,16 @@ def _listed(client: Client, organization: str, period: str | None, limit: int) -
     return client.list_invoices(organization, **which)
 
 
-def _print_list(found: Sequence[Invoice], *, as_json: bool) -> None:
+def _print_list(found: Sequence[Invoice], unbilled: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        print_json({"invoices": [invoice_document(each) for each in found]})
-    elif found:
+        print_json({"invoices": [invoice_document(each) for each in found], "unbilled_periods": unbilled})
+        return
+    if found:
         print_table(COLUMNS, [invoice_row(each) for each in found], right=("net", "tax", "total"))
     else:
         typer.echo("Nothing was issued.")
+    if unbilled:
+        typer.echo(unbilled_text(unbilled))
 
 
 @contextmanager
