@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -14,9 +13,10 @@ import typer
 from gatekeeper.domain.invoice_formats import InvoiceFormat
 
 from .connection import open_client
-from .invoice_files import Exported, FileFailed, Progress, folder_name, write_files
-from .invoice_mail import NotSent, open_mail, send
-from .invoice_months import MONTH, last_month, months_due
+from .invoice_files import Exported, FileFailed
+from .invoice_mail import NotSent, open_mail
+from .invoice_months import MONTH
+from .invoice_run import Run, Wanted, run_all
 from .invoice_texts import COLUMNS, invoice_document, invoice_row, invoice_text, unbilled_text
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Target, TokenFile, fail
 from .output import print_json, print_table
@@ -24,13 +24,11 @@ from .output import print_json, print_table
 if TYPE_CHECKING:
     from apprise import Apprise
 
-    from gatekeeper_client import Client, GatekeeperError, fields
+    from gatekeeper_client import Client, fields
     from gatekeeper_client.v1.invoice_pb2 import Invoice
-    from gatekeeper_client.v1.report_service_pb2 import OrganizationInfo
 
 LIMIT_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1000
-NOTHING: Final = "NOTHING_TO_INVOICE"
 
 
 def _read_format(text: str) -> InvoiceFormat:
@@ -104,9 +102,9 @@ def invoice(
             _print_list(found, client.list_unbilled_periods(organization), as_json=as_json)
             return
         mail = _opened(apprise_file)
-        run = _Run(client, asked, formats or [InvoiceFormat.PDF], output, mail)
+        run = Run(client, asked, formats or [InvoiceFormat.PDF], output, mail)
         if every:
-            _run_all(run, as_json=as_json)
+            run_all(run, as_json=as_json)
             return
         assert organization is not None
         exported = _told(run, organization)
@@ -117,14 +115,9 @@ def invoice(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What is wanted."""
+class _Asked(Wanted):
+    """What is wanted, and of whom."""
 
-    period: str | None
-    number: str | None
-    draft: bool
-    credit: str | None
-    reason: str
     every: bool
     as_list: bool
 
@@ -149,97 +142,11 @@ class _Asked:
             _refuse("sends a PDF that is issued: no --draft or --list, and --format pdf among others", "--apprise-file")
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Who is asked, for what, and where it goes."""
-
-    client: Client
-    asked: _Asked
-    formats: Sequence[InvoiceFormat]
-    output: Path
-    mail: Apprise | None
-
-    def export(self, organization: str, folder: Path, period: str | None = None) -> Exported:
-        """Issue an organization's invoice, write its files, and send it. Raises `FileFailed` or `NotSent`."""
-        period = period or self.asked.period
-        which: fields.ExportInvoice = {"formats": [each.value for each in self.formats]}
-        number = self.asked.number
-        if self.asked.credit:
-            credited = self.client.credit_invoice(organization, self.asked.credit, reason=self.asked.reason)
-            number = credited.invoice.number
-        if number:
-            which["number"] = number
-        if period or not number:
-            which["period"] = period or last_month(self.client, organization)
-        if self.asked.draft:
-            which["draft"] = True
-        with _progress() as progress:
-            exported = write_files(self.client.export_invoice(organization, **which), folder, progress)
-        if self.mail is not None and exported.invoice.number:
-            send(self.mail, exported)
-        return exported
-
-
-def _told(run: _Run, organization: str) -> Exported:
+def _told(run: Run, organization: str) -> Exported:
     try:
         return run.export(organization, run.output)
     except (FileFailed, NotSent) as error:
         fail(str(error))
-
-
-def _run_all(run: _Run, *, as_json: bool) -> None:
-    """Issue what every organization has due; what fails is told, and does not keep the others."""
-    job = _Job(run, as_json)
-    for organization in list(run.client.list_organizations()):
-        job.bill(organization)
-    if as_json:
-        done = [invoice_document(each.invoice, each.paths) for each in job.done]
-        print_json({"invoices": done, "failed": job.failed})
-    if job.failed:
-        raise typer.Exit(1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What was done for every organization, and what failed."""
-
-    run: _Run
-    as_json: bool
-    done: list[Exported] = field(default_factory=list)
-    failed: list[dict[str, str]] = field(default_factory=list)
-
-    def bill(self, organization: OrganizationInfo) -> None:
-        """Issue an organization's invoices: of the month that was named, or of all that are due."""
-        name, named = organization.organization, self.run.asked.period
-        due: list[str] = [named] if named else []
-        with self._telling(name):
-            due = due or months_due(self.run.client, organization)
-        for period in due:
-            with self._telling(name, period):
-                exported = self.run.export(name, self.run.output / folder_name(name), period)
-                self.done.append(exported)
-                if not self.as_json:
-                    typer.echo(invoice_text(exported.invoice, exported.paths))
-
-    @contextmanager
-    def _telling(self, name: str, period: str = "") -> Iterator[None]:
-        """Tell of what fails, and go on."""
-        from gatekeeper_client import GatekeeperError
-
-        try:
-            yield
-        except (GatekeeperError, FileFailed, NotSent) as error:
-            if _is_nothing(error):
-                return
-            problem = error.message if isinstance(error, GatekeeperError) else str(error)
-            self.failed.append({"organization": name, "period": period, "problem": problem})
-            of_month = f" for {period}" if period else ""
-            typer.echo(f"gatekeeper: {name!r}{of_month}: {problem}", err=True)
-
-
-def _is_nothing(error: GatekeeperError | FileFailed | NotSent) -> bool:
-    """Tell whether a month has no executions, and the server issues no invoice over nothing."""
-    return getattr(error, "reason", "") == NOTHING
 
 
 def _opened(apprise_file: Path | None) -> Apprise | None:
@@ -266,26 +173,6 @@ def _print_list(found: Sequence[Invoice], unbilled: Sequence[str], *, as_json: b
         typer.echo("Nothing was issued.")
     if unbilled:
         typer.echo(unbilled_text(unbilled))
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Yield what shows progress on a terminal, and nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, TaskID] = {"": bar.add_task("adding up", total=None)}
-
-        def tell(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                bar.update(tasks[""], visible=False)
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done, total=total)
-
-        yield tell
 
 
 def _refuse(message: str, where: str) -> NoReturn:
