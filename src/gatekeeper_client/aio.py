@@ -255,6 +255,12 @@ class AsyncClient:
         request = list_invoices_request(organization, which)
         return self._pages(self._report.ListInvoices, request, which, lambda page: page.invoices)
 
+    async def list_unbilled_periods(self, organization: str, **call: Unpack[fields.Call]) -> list[str]:
+        """Return the months that are over, with executions and without an invoice that stands, the oldest first."""
+        request = report.ListInvoicesRequest(organization=organization, page_size=1)
+        answer = await self._call(self._report.ListInvoices, request, call)
+        return list(answer.unbilled_periods)
+
     async def export_invoice(
         self, organization: str, **which: Unpack[fields.ExportInvoice]
     ) -> AsyncIterator[gate.ExportInvoiceResponse]:

@@ -235,6 +235,12 @@ class Client:
         request = list_invoices_request(organization, which)
         return self._pages(self._report.ListInvoices, request, which, lambda page: page.invoices)
 
+    def list_unbilled_periods(self, organization: str, **call: Unpack[fields.Call]) -> list[str]:
+        """Return the months that are over, with executions and without an invoice that stands, the oldest first."""
+        request = report.ListInvoicesRequest(organization=organization, page_size=1)
+        answer = self._call(self._report.ListInvoices, request, call)
+        return list(answer.unbilled_periods)
+
     def export_invoice(
         self, organization: str, **which: Unpack[fields.ExportInvoice]
     ) -> Iterator[gate.ExportInvoiceResponse]:

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gatekeeper_client import Client, Hold
 from gatekeeper_client.v1.report_service_pb2 import OrganizationInfo
@@ -35,7 +36,7 @@ def at(start_server: ServerFactory, database_url: str) -> dict[str, str]:
 @contextmanager
 def seeing(*organizations: str) -> Iterator[None]:
     """Let the caller see these."""
-    found = [OrganizationInfo(organization=name) for name in organizations]
+    found = [OrganizationInfo(organization=name, time_zone="UTC") for name in organizations]
     with mock.patch.object(Client, "list_organizations", return_value=found):
         yield
 
@@ -51,7 +52,8 @@ def test_a_month_from_its_draft_to_its_credit_note(at: dict[str, str], tmp_path:
     json_to = ("--format", "json", "--output", str(folder))
     draft = document(run("invoice", "--draft", *json_to, "--json", **at))
     assert (draft["kind"], draft["number"], draft["total_amount"]) == ("DRAFT", "", "1.26")
-    assert run("invoice", "--list", **at).out == "Nothing was issued.\n"
+    told = run("invoice", "--list", **at).out.splitlines()
+    assert told == ["Nothing was issued.", f"Over, with executions, and not billed: {draft['period']}."]
     profile = document(
         run("billing", "--legal-name", "Acme GmbH", "--tax-category", "standard", "--tax-rate", "19", "--json", **at)
     )
@@ -74,7 +76,9 @@ def test_a_month_from_its_draft_to_its_credit_note(at: dict[str, str], tmp_path:
     note = document(run("invoice", "--credit", issued["number"], "--reason", "wrong buyer", *json_to, "--json", **at))
     assert (note["kind"], note["total_amount"], note["credited_number"]) == ("CREDIT_NOTE", "-1.50", issued["number"])
     assert Path(note["files"][0]).name == f"credit-note-{note['number']}.json"
-    listed = document(run("invoice", "--list", "--json", **at))["invoices"]
+    shown = document(run("invoice", "--list", "--json", **at))
+    listed = shown["invoices"]
+    assert shown["unbilled_periods"] == [issued["period"]]
     assert [each["number"] for each in listed] == [note["number"], issued["number"]]
     assert listed[1]["credit_note_number"] == note["number"]
     anew = document(run("invoice", *json_to, "--json", **at))
@@ -102,6 +106,41 @@ def test_the_monthly_job(at: dict[str, str], tmp_path: Path) -> None:
         assert run(*job, **at).code == 0
     assert {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.json")} == files
     _sends_once(at, tmp_path)
+
+
+def test_the_monthly_job_makes_up_for_months_that_were_missed(
+    at: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    """The oldest first, then the last month if the organization was open then; a month that is named comes alone."""
+    with Client(at["BILLING_API_URL"]) as client:
+        for spent_again in (True, False):
+            move_a_month_back(database_url)
+            if spent_again:
+                hold = client.reserve("acme", amount="2")
+                assert isinstance(hold, Hold)
+                hold.commit(amount="2")
+    job = ("invoice", "--all", "--format", "json", "--output", str(tmp_path), "--json")
+    last = document(run("invoice", "--draft", "--format", "json", "--output", str(tmp_path), "--json", **at))["period"]
+    with seeing("acme"):
+        assert document(run("invoice", "--list", "--json", **at))["unbilled_periods"][1] == last
+        older = document(run("invoice", "--list", "--json", **at))["unbilled_periods"][0]
+        with mock.patch("os.fsync", side_effect=[OSError(28, "No space left on device"), None]):
+            done = run(*job, **at)
+        assert (done.code, done.document["failed"][0]["period"]) == (1, older)
+        assert [each["period"] for each in done.document["invoices"]] == [last]
+        assert done.document["invoices"][0]["number"].endswith("-000002")
+        again = document(run(*job, **at))["invoices"]
+        assert [each["number"] for each in again] == [each["number"] for each in done.document["invoices"]]
+        (named,) = document(run(*job, older, **at))["invoices"]
+        assert (named["period"], named["number"][4:], len(named["files"])) == (older, "-000001", 1)
+    # Opened this month, whatever it has in the books of earlier ones.
+    with Client(at["BILLING_API_URL"]) as client:
+        client.set_cap("fresh", cap="1")
+    opened = Timestamp()
+    opened.GetCurrentTime()
+    fresh = OrganizationInfo(organization="fresh", time_zone="Asia/Tokyo", create_time=opened)
+    with mock.patch.object(Client, "list_organizations", return_value=[fresh]):
+        assert document(run(*job, **at))["invoices"] == []
 
 
 def _sends_once(at: dict[str, str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -9,16 +10,22 @@ from typing import Any
 
 import pytest
 
+from gatekeeper.domain.access import SYSTEM
+from gatekeeper.domain.audit import AuditKey
+from gatekeeper.domain.errors import InvalidField, NothingToInvoice
 from gatekeeper.domain.invoices import content_hash
 from gatekeeper.invoicing import canonical
+from gatekeeper.services.organizations import Terms, open_or_change
+from gatekeeper.storage.connections import open_pool
 from gatekeeper_client.money import from_money
 from gatekeeper_client.v1 import invoice_pb2
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
+from tests.integration.test_invoice_crash import issue
 
 from .conftest import Clock
 from .invoicing import CREDIT_NOTE, DRAFT, INVOICE, JSON, Bookkeeper, amounts, lines_of
 from .refusals import refusal
-from .wire import TIMEOUT_S, Wire, beside
+from .wire import TIMEOUT_S, Wire, beside, until
 
 
 @pytest.fixture
@@ -43,6 +50,17 @@ def held_in_march(books: Bookkeeper) -> Any:
     request = report_pb.ListReservationsRequest(organization=books.organization, campaign="spring")
     listed = books.wire.reports.ListReservations(request, timeout=TIMEOUT_S).reservations
     return next(held for held in listed if from_money(held.amount) == 5)
+
+
+def set_time_zone(wire: Wire, organization: str, zone: str) -> None:
+    """Let another midnight end an organization's days, as `gatekeeper init` does."""
+
+    async def change() -> None:
+        async with open_pool(wire.database_url, name="test", size_max=1, hot=False) as pool:
+            terms = Terms(time_zone=zone)
+            await open_or_change(pool, organization, terms, default_budget=Decimal(1), actor=SYSTEM, key=AuditKey())
+
+    asyncio.run(change())
 
 
 def test_a_month_is_issued_once(books: Bookkeeper, clock: Clock) -> None:
@@ -177,6 +195,26 @@ def test_a_year_has_its_own_numbers(books: Bookkeeper, clock: Clock) -> None:
     clock.year += 1
 
 
+def test_the_calendar_is_not_turned_back_into_an_invoiced_month(clock: Clock, organization: str) -> None:
+    """It is refused until the invoice is taken back; where it was done behind our back, the invoice is shown."""
+    november = f"{clock.year}-11"
+    clock.set("11-10T12:00:00+00:00")
+    clock.wire.open(organization, time_zone="Pacific/Kiritimati")
+    books = Bookkeeper(clock.wire, organization, clock)
+    books.spend("1")
+    clock.set("11-30T12:00:00+00:00")
+    issued = books.invoice(november)
+    with pytest.raises(InvalidField, match=f"turn the calendar back into {november}, which has an invoice"):
+        set_time_zone(clock.wire, organization, "UTC")
+    zone = "UPDATE organizations SET time_zone = %s WHERE organization = %s"
+    clock.wire.sql(zone, "UTC", organization)
+    assert books.invoice() == books.invoice(november, draft=True) == books.invoice(november) == issued
+    clock.wire.sql(zone, "Pacific/Kiritimati", organization)
+    books.credit(issued.number)
+    set_time_zone(clock.wire, organization, "UTC")
+    assert (books.invoice().kind, amounts(books.invoice())[3]) == (DRAFT, 1)
+
+
 def test_what_cannot_be_asked_for(books: Bookkeeper, clock: Clock) -> None:
     """Unknown numbers and organizations, and a number with another month, are refused with what is wrong."""
     issued = books.invoice(f"{clock.year}-03")
@@ -211,6 +249,43 @@ def test_pages_of_invoices_are_the_whole(books: Bookkeeper, clock: Clock) -> Non
     assert (list(march.lines), march.line_count) == ([], 3)
     del asked.lines[:]
     assert march == asked
+
+
+def test_months_that_were_not_billed_are_told(books: Bookkeeper, clock: Clock) -> None:
+    """Those that are over and have executions, from the first late one on, until an invoice of theirs stands."""
+    february, march, april = (f"{clock.year}-0{month}" for month in (2, 3, 4))
+    books.spend("1", campaign="current")
+    assert books.listed().unbilled_periods == [march, april]
+    issued = [books.invoice(month) for month in (february, march, april)]
+    assert books.listed().unbilled_periods == []
+    books.commit(held_in_march(books), "4")
+    assert books.listed().unbilled_periods == []
+    books.credit(issued[1].number)
+    first = books.listed(page_size=1)
+    assert first.unbilled_periods == [march]
+    assert books.listed(page_size=1, page_token=first.next_page_token).unbilled_periods == []
+    assert amounts(books.invoice(march))[0] == Decimal("7.01")
+    assert books.listed(kind=CREDIT_NOTE).unbilled_periods == []
+
+
+def test_a_late_call_of_a_month_that_was_refused_as_empty(clock: Clock, organization: str) -> None:
+    """It makes the month one that was not billed, at once and when it is rolled up; it can be issued then."""
+    march = f"{clock.year}-03"
+    clock.set("03-31T23:50:00+00:00")
+    clock.wire.open(organization)
+    books = Bookkeeper(clock.wire, organization, clock)
+    held = clock.wire.hold(organization, "5", ttl={"seconds": 3600})
+    clock.set("04-01T00:05:00+00:00")
+    with pytest.raises(NothingToInvoice):
+        asyncio.run(issue(clock.wire.database_url, organization, march, empty_months=False))
+    assert books.listed().unbilled_periods == []
+    books.commit(held, "5")
+    assert books.listed().unbilled_periods == [march]
+    books.spend("1")
+    until(lambda: bool(clock.wire.sql("SELECT 1 FROM spend_rollups WHERE organization = %s", organization)))
+    assert books.listed().unbilled_periods == [march]
+    assert amounts(books.invoice(march))[0] == 5
+    assert books.listed().unbilled_periods == []
 
 
 def test_a_billing_profile_is_on_invoices_to_come(books: Bookkeeper, clock: Clock) -> None:

@@ -27,11 +27,11 @@ async def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 Invoices._issue = killed
-asyncio.run(issue(sys.argv[1], "2020-01"))
+asyncio.run(issue(sys.argv[1], "acme", "2020-01"))
 """
 
 
-async def issue(url: str, period: str, *, empty_months: bool = True) -> Issued:
+async def issue(url: str, organization: str, period: str, *, empty_months: bool = True) -> Issued:
     """Issue a month's invoice in this process."""
     async with open_pool(url, name="test", size_max=2, hot=False) as pool:
         invoices = Invoices(
@@ -42,7 +42,7 @@ async def issue(url: str, period: str, *, empty_months: bool = True) -> Issued:
             audit_key=AuditKey(),
             empty_months=empty_months,
         )
-        return await invoices.of_month("acme", period, SYSTEM)
+        return await invoices.of_month(organization, period, SYSTEM)
 
 
 def test_a_killed_process_takes_no_number_with_it(database_url: str) -> None:
@@ -53,9 +53,9 @@ def test_a_killed_process_takes_no_number_with_it(database_url: str) -> None:
         killed = subprocess.run([sys.executable, "-c", KILLED, url], check=False, capture_output=True)
         assert killed.returncode == -9, killed.stderr
         assert connection.execute("SELECT count(*) FROM invoices").fetchone() == (0,)
-        issued = asyncio.run(issue(url, "2020-01"))
+        issued = asyncio.run(issue(url, "acme", "2020-01"))
         assert (issued.document.kind, issued.document.number[4:]) == (InvoiceKind.INVOICE, "-000001")
         assert connection.execute("SELECT action FROM audit_events").fetchall() == [("INVOICE_ISSUED",)]
         with pytest.raises(NothingToInvoice):
-            asyncio.run(issue(url, "2020-02", empty_months=False))
+            asyncio.run(issue(url, "acme", "2020-02", empty_months=False))
         assert connection.execute("SELECT count(*) FROM invoices").fetchone() == (1,)

@@ -298,6 +298,9 @@ def test_invoices_are_listed_and_taken_back(program: Program) -> None:
     asked = program.is_answered("ListInvoices", report.ListInvoicesResponse(invoices=[invoice]))
     assert (asked.period, asked.kind) == ("2026-10", INVOICE_KIND_INVOICE)
     assert done.result(30) == [invoice]
+    months = program.runs(lambda client: client.list_unbilled_periods("acme"))
+    program.is_answered("ListInvoices", report.ListInvoicesResponse(unbilled_periods=["2026-09"]))
+    assert months.result(30) == ["2026-09"]
     done = program.runs(lambda client: client.credit_invoice("acme", "2026-000001", reason="wrong").invoice)
     asked = program.is_answered("CreditInvoice", admin.CreditInvoiceResponse(invoice=invoice))
     assert (asked.number, asked.reason, done.result(30)) == ("2026-000001", "wrong", invoice)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -16,22 +13,22 @@ import typer
 from gatekeeper.domain.invoice_formats import InvoiceFormat
 
 from .connection import open_client
-from .invoice_files import Exported, FileFailed, Progress, folder_name, write_files
-from .invoice_mail import NotSent, open_mail, send
-from .invoice_texts import COLUMNS, invoice_document, invoice_row, invoice_text
+from .invoice_files import Exported, FileFailed
+from .invoice_mail import NotSent, open_mail
+from .invoice_months import MONTH
+from .invoice_run import Run, Wanted, run_all
+from .invoice_texts import COLUMNS, invoice_document, invoice_row, invoice_text, unbilled_text
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Target, TokenFile, fail
 from .output import print_json, print_table
 
 if TYPE_CHECKING:
     from apprise import Apprise
 
-    from gatekeeper_client import Client, GatekeeperError, fields
+    from gatekeeper_client import Client, fields
     from gatekeeper_client.v1.invoice_pb2 import Invoice
 
-MONTH: Final = re.compile("[0-9]{4}-(0[1-9]|1[0-2])")
 LIMIT_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1000
-NOTHING: Final = "NOTHING_TO_INVOICE"
 
 
 def _read_format(text: str) -> InvoiceFormat:
@@ -88,8 +85,9 @@ def invoice(
     """Issue a month's invoice, once, and write its files.
 
     Whoever asks again gets the same invoice and the same files. The current
-    month is always a draft. With --credit, writes the credit note. With --all,
-    goes on after a failure and exits with 1; meant for a monthly job.
+    month is always a draft. With --credit, writes the credit note. With --all
+    and without a month, issues every month that was not billed; goes on after
+    a failure and exits with 1; meant for a monthly job.
     """
     asked = _Asked(
         period=period, number=number, draft=draft, credit=credit, reason=reason, every=every, as_list=as_list
@@ -100,12 +98,13 @@ def invoice(
     ) as client:
         if as_list:
             assert organization is not None
-            _print_list(list(islice(_listed(client, organization, period, limit), limit)), as_json=as_json)
+            found = list(islice(_listed(client, organization, period, limit), limit))
+            _print_list(found, client.list_unbilled_periods(organization), as_json=as_json)
             return
         mail = _opened(apprise_file)
-        run = _Run(client, asked, formats or [InvoiceFormat.PDF], output, mail)
+        run = Run(client, asked, formats or [InvoiceFormat.PDF], output, mail)
         if every:
-            _run_all(run, as_json=as_json)
+            run_all(run, as_json=as_json)
             return
         assert organization is not None
         exported = _told(run, organization)
@@ -116,14 +115,9 @@ def invoice(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What is wanted."""
+class _Asked(Wanted):
+    """What is wanted, and of whom."""
 
-    period: str | None
-    number: str | None
-    draft: bool
-    credit: str | None
-    reason: str
     every: bool
     as_list: bool
 
@@ -148,79 +142,11 @@ class _Asked:
             _refuse("sends a PDF that is issued: no --draft or --list, and --format pdf among others", "--apprise-file")
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Who is asked, for what, and where it goes."""
-
-    client: Client
-    asked: _Asked
-    formats: Sequence[InvoiceFormat]
-    output: Path
-    mail: Apprise | None
-
-    def export(self, organization: str, folder: Path) -> Exported:
-        """Issue an organization's invoice, write its files, and send it. Raises `FileFailed` or `NotSent`."""
-        which: fields.ExportInvoice = {"formats": [each.value for each in self.formats]}
-        number = self.asked.number
-        if self.asked.credit:
-            credited = self.client.credit_invoice(organization, self.asked.credit, reason=self.asked.reason)
-            number = credited.invoice.number
-        if number:
-            which["number"] = number
-        if self.asked.period or not number:
-            which["period"] = self.asked.period or _last_month(self.client, organization)
-        if self.asked.draft:
-            which["draft"] = True
-        with _progress() as progress:
-            exported = write_files(self.client.export_invoice(organization, **which), folder, progress)
-        if self.mail is not None and exported.invoice.number:
-            send(self.mail, exported)
-        return exported
-
-
-def _last_month(client: Client, organization: str) -> str:
-    """Return the month before the current one, by the organization's calendar as the server tells it."""
-    budgets = client.get_status(organization).budgets
-    periods = [status.period[:7] for status in budgets if MONTH.match(status.period)]
-    current = max(periods, default=f"{datetime.now(UTC):%Y-%m}")
-    return f"{datetime.fromisoformat(f'{current}-01') - timedelta(days=1):%Y-%m}"
-
-
-def _told(run: _Run, organization: str) -> Exported:
+def _told(run: Run, organization: str) -> Exported:
     try:
         return run.export(organization, run.output)
     except (FileFailed, NotSent) as error:
         fail(str(error))
-
-
-def _run_all(run: _Run, *, as_json: bool) -> None:
-    """Issue the invoices of every organization; what fails is told, and does not keep the others."""
-    from gatekeeper_client import GatekeeperError
-
-    done: list[Exported] = []
-    failed: list[dict[str, str]] = []
-    names = [each.organization for each in run.client.list_organizations()]
-    for name in names:
-        try:
-            exported = run.export(name, run.output / folder_name(name))
-        except (GatekeeperError, FileFailed, NotSent) as error:
-            if not _is_nothing(error):
-                problem = error.message if isinstance(error, GatekeeperError) else str(error)
-                failed.append({"organization": name, "problem": problem})
-                typer.echo(f"gatekeeper: {name!r}: {problem}", err=True)
-            continue
-        done.append(exported)
-        if not as_json:
-            typer.echo(invoice_text(exported.invoice, exported.paths))
-    if as_json:
-        print_json({"invoices": [invoice_document(each.invoice, each.paths) for each in done], "failed": failed})
-    if failed:
-        raise typer.Exit(1)
-
-
-def _is_nothing(error: GatekeeperError | FileFailed | NotSent) -> bool:
-    """Tell whether a month has no executions, and the server issues no invoice over nothing."""
-    return getattr(error, "reason", "") == NOTHING
 
 
 def _opened(apprise_file: Path | None) -> Apprise | None:
@@ -237,33 +163,16 @@ def _listed(client: Client, organization: str, period: str | None, limit: int) -
     return client.list_invoices(organization, **which)
 
 
-def _print_list(found: Sequence[Invoice], *, as_json: bool) -> None:
+def _print_list(found: Sequence[Invoice], unbilled: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        print_json({"invoices": [invoice_document(each) for each in found]})
-    elif found:
+        print_json({"invoices": [invoice_document(each) for each in found], "unbilled_periods": unbilled})
+        return
+    if found:
         print_table(COLUMNS, [invoice_row(each) for each in found], right=("net", "tax", "total"))
     else:
         typer.echo("Nothing was issued.")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Yield what shows progress on a terminal, and nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, TaskID] = {"": bar.add_task("adding up", total=None)}
-
-        def tell(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                bar.update(tasks[""], visible=False)
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done, total=total)
-
-        yield tell
+    if unbilled:
+        typer.echo(unbilled_text(unbilled))
 
 
 def _refuse(message: str, where: str) -> NoReturn:

@@ -71,6 +71,11 @@ def invoice_row(invoice: Invoice) -> list[str]:
     ]
 
 
+def unbilled_text(periods: Sequence[str]) -> str:
+    """Tell of months that were not billed."""
+    return f"Over, with executions, and not billed: {', '.join(periods)}."
+
+
 def profile_document(profile: BillingProfile) -> dict[str, Any]:
     """Return a billing profile for programs."""
     from gatekeeper_client.v1.invoice_pb2 import TaxCategory

@@ -36,7 +36,9 @@ async def list_invoices(invoices: Invoices, request: pb.ListInvoicesRequest) -> 
         page_size(request.page_size),
     )
     return pb.ListInvoicesResponse(
-        invoices=[_write_listed(listed) for listed in page.invoices], next_page_token=write_token(request, page.after)
+        invoices=[_write_listed(listed) for listed in page.invoices],
+        next_page_token=write_token(request, page.after),
+        unbilled_periods=page.unbilled,
     )
 
 

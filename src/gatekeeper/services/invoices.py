@@ -20,10 +20,11 @@ from gatekeeper.domain.invoices import Branding, Heading, InvoiceDocument, Invoi
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import periods_at
 from gatekeeper.invoicing import canonical
-from gatekeeper.storage import audit, billing_profiles, budgets
+from gatekeeper.storage import audit, billing_profiles, budgets, spend
 from gatekeeper.storage import invoices as storage
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 from gatekeeper.storage.invoice_sums import read_billed, snapshot
+from gatekeeper.storage.unbilled import unbilled_months
 
 # Months that are added up at a time in this process: each takes a connection, and a processor of the database.
 SNAPSHOTS_MAX = 2
@@ -51,10 +52,14 @@ class Issued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoicePage:
-    """Invoices, and the keyset position behind the last of them (None: there are no more)."""
+    """Invoices, and the keyset position behind the last of them (None: there are no more).
+
+    The first page tells the months that are over and were not billed, too.
+    """
 
     invoices: Sequence[storage.Listed]
     after: tuple[datetime, str] | None
+    unbilled: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +107,8 @@ class Invoices:
                 if month > current:
                     raise errors.PeriodNotOver(period=month, current=current)
                 is_draft = draft or month == current
-                if month < current and (standing := await self._standing(organization, month)):
+                # One of the current month is from before the time zone was changed: nothing changes what was issued.
+                if standing := await self._standing(organization, month):
                     return standing
                 if not is_draft:
                     recorded_before = await self._final_time(organization)
@@ -131,15 +137,17 @@ class Invoices:
     ) -> InvoicePage:
         """Return a page, newest first. Raises `OrganizationNotFound`."""
         with wrap_errors():
-            async with self._reads.connection() as connection:
-                if await budgets.find_organization(connection, organization) is None:
+            async with spend.snapshot(self._reads) as connection:
+                known = await budgets.find_organization(connection, organization)
+                if known is None:
                     raise errors.OrganizationNotFound(organization=organization)
                 found = await storage.list_invoices(
                     connection, organization, period=period, kind=kind, after=after, limit=size + 1
                 )
+                unbilled = [] if after else await _unbilled(connection, *known)
         page = found[:size]
         last = canonical.from_record(page[-1].record) if len(found) > size else None
-        return InvoicePage(invoices=page, after=(last.issued_at, last.number) if last else None)
+        return InvoicePage(invoices=page, after=(last.issued_at, last.number) if last else None, unbilled=unbilled)
 
     async def credit(self, organization: str, number: str, reason: str, actor: Actor) -> Issued:
         """Take an invoice back by a credit note; return that one if it was taken back before.
@@ -214,11 +222,15 @@ class Invoices:
         return _Prepared(document=document, written=written, count=count)
 
     async def _issue(self, prepared: _Prepared, actor: Actor) -> Issued | None:
-        """Give an invoice its number, and write it; None where others were issued since it was prepared."""
+        """Give an invoice its number, and write it.
+
+        None where others were issued since it was prepared, or the calendar was turned back into its month.
+        """
         name = prepared.document.organization
         async with self._writes.connection() as connection, connection.transaction():
             now, organization = await _lock(connection, name)
-            if await storage.count_invoices(connection, name) != prepared.count:
+            is_over = prepared.document.period < periods_at(now, ZoneInfo(organization.time_zone)).month
+            if not is_over or await storage.count_invoices(connection, name) != prepared.count:
                 return None
             issue_date = _date(now, organization)
             place = await storage.next_place(connection, name, prepared.document.period, issue_date.year)
@@ -254,6 +266,11 @@ async def _lock(connection: Connection, organization: str) -> tuple[datetime, Or
     if found is None:
         raise errors.OrganizationNotFound(organization=organization)
     return found
+
+
+async def _unbilled(connection: Connection, now: datetime, organization: Organization) -> list[str]:
+    current = periods_at(now, ZoneInfo(organization.time_zone)).month
+    return await unbilled_months(connection, organization.organization, current)
 
 
 def _date(instant: datetime, organization: Organization) -> date:

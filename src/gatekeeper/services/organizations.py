@@ -20,7 +20,7 @@ from gatekeeper.domain.names import check_name
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import Periods, Window, periods_at
 from gatekeeper.domain.reservation import ExpiryPolicy
-from gatekeeper.storage import audit, books, budgets, organizations
+from gatekeeper.storage import audit, books, budgets, invoices, organizations
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 
 from .batch import monthly_budget, opening_event
@@ -150,6 +150,9 @@ async def _change(connection: Connection, before: Organization, after: Organizat
     if after.time_zone != before.time_zone and current.day < periods_at(now, ZoneInfo(before.time_zone)).day:
         if current.day < last_day:
             problem = f"would turn the calendar back behind calls of {last_day}; try again when it is that day there"
+            raise errors.InvalidField(field="time_zone", problem=problem)
+        if invoiced := await invoices.last_standing(connection, before.organization, current.month):
+            problem = f"would turn the calendar back into {invoiced}, which has an invoice; credit it, or wait"
             raise errors.InvalidField(field="time_zone", problem=problem)
         await _turn_back(connection, after, current, now)
 

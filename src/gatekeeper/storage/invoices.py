@@ -41,6 +41,15 @@ WHERE i.organization = %s AND i.period = %s AND i.kind = 'INVOICE'
 ORDER BY i.correction DESC LIMIT 1
 """
 
+# The last month that has an invoice which stands, from one on. By the index on months.
+LAST_STANDING = """
+SELECT i.period FROM invoices i
+WHERE i.organization = %s AND i.period >= %s AND i.kind = 'INVOICE' AND NOT EXISTS (
+    SELECT FROM invoices c
+    WHERE c.organization = i.organization AND c.credited_number = i.number AND c.kind = 'CREDIT_NOTE')
+ORDER BY i.period DESC LIMIT 1
+"""
+
 # The next place in a year's sequence, and how many invoices of a month there were. By their indexes.
 NEXT = """
 SELECT (SELECT coalesce(max(sequence), 0) + 1 FROM invoices WHERE organization = %(organization)s AND year = %(year)s),
@@ -125,6 +134,12 @@ async def find_of_month(connection: Connection, organization: str, period: str) 
     """Return the invoice of a month that stands."""
     found = _stored(await (await connection.execute(FIND_OF_MONTH, (organization, period))).fetchone())
     return None if found is None or found.credit_note_number else found
+
+
+async def last_standing(connection: Connection, organization: str, since: str) -> str:
+    """Return the last month, from one on, that has an invoice which stands; empty when there is none."""
+    row = await (await connection.execute(LAST_STANDING, (organization, since))).fetchone()
+    return str(row[0]) if row else ""
 
 
 def _stored(row: Sequence[Any] | None) -> Stored | None:

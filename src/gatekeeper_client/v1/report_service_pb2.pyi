@@ -820,16 +820,20 @@ class ListInvoicesResponse(google.protobuf.message.Message):
 
     INVOICES_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    UNBILLED_PERIODS_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
     def invoices(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gatekeeper_client.v1.invoice_pb2.Invoice]: ...
+    @property
+    def unbilled_periods(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
         self,
         *,
         invoices: collections.abc.Iterable[gatekeeper_client.v1.invoice_pb2.Invoice] | None = ...,
         next_page_token: builtins.str = ...,
+        unbilled_periods: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["invoices", b"invoices", "next_page_token", b"next_page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["invoices", b"invoices", "next_page_token", b"next_page_token", "unbilled_periods", b"unbilled_periods"]) -> None: ...
 
 global___ListInvoicesResponse = ListInvoicesResponse
 
