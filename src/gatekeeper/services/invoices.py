@@ -20,7 +20,7 @@ from gatekeeper.domain.invoices import Branding, Heading, InvoiceDocument, Invoi
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import periods_at
 from gatekeeper.invoicing import canonical
-from gatekeeper.storage import audit, billing_profiles, budgets, spend
+from gatekeeper.storage import audit, billing_profiles, budgets, months
 from gatekeeper.storage import invoices as storage
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
 from gatekeeper.storage.invoice_sums import read_billed, snapshot
@@ -137,7 +137,7 @@ class Invoices:
     ) -> InvoicePage:
         """Return a page, newest first. Raises `OrganizationNotFound`."""
         with wrap_errors():
-            async with spend.snapshot(self._reads) as connection:
+            async with months.snapshot(self._reads) as connection:
                 known = await budgets.find_organization(connection, organization)
                 if known is None:
                     raise errors.OrganizationNotFound(organization=organization)
