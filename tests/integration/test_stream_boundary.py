@@ -251,3 +251,23 @@ def test_nothing_is_left_of_those_who_vanish(loop: str, moment: str) -> None:
             await until(lambda: tale.is_over and len(asyncio.all_tasks()) <= before)
 
     run(test(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_whoever_leaves_in_the_middle_of_a_message_is_no_failure(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is in the log, whether gRPC says that the call is cancelled or that it takes no more."""
+
+    async def test() -> None:
+        async with telling() as (tale, listen, _):
+            for _ in range(200):
+                tale.told.put_nowait(LARGE)
+            streams = [listen() for _ in range(10)]
+            await until(lambda: tale.begun["acme"] == len(streams) and tale.told.qsize() <= 200 - len(streams))
+            for stream in streams:
+                stream.cancel()
+            await until(lambda: tale.is_over)
+
+    log = CapturingLogger()
+    monkeypatch.setattr(boundary, "log", log)
+    run(test(), loop)
+    assert not log.calls

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
@@ -26,6 +27,10 @@ PARTY_STREAMS_MAX = 256
 CONFIRM_INTERVAL_S = 0.5
 
 Request = TypeVar("Request", bound=Message)
+
+
+class _CallerGone(Exception):
+    """Nobody hears any more."""
 
 
 def guarded_stream(
@@ -56,15 +61,24 @@ def guarded_stream(
                 async for message in messages:
                     await _confirm(authentication, context, caller)
                     if message is not None:
-                        await context.write(message)
+                        await _write(context, message)
+        except (_CallerGone, CancelledError):
+            witness.abandoned(observed, request)
+            raise CancelledError from None
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller hears of it
             await refuse(witness, observed, request, error)
-        except CancelledError:
-            witness.abandoned(observed, request)
-            raise
         witness.answered(observed, request, None)
 
     return handler
+
+
+async def _write(context: Context, message: bytes) -> None:
+    """Send a message; return once gRPC takes another. Raises `_CallerGone`."""
+    try:
+        await context.write(message)
+    except grpc.aio.InternalError:
+        # It takes no more; of a caller that leaves meanwhile it says so here as often as it cancels the call.
+        raise _CallerGone from None
 
 
 async def _confirm(authentication: Authentication, context: Context, caller: Caller) -> None:
