@@ -17,6 +17,7 @@ from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import invoice_pb2
 
 from .invoices import write_issued
+from .shares import Party, party
 from .spend import read_month
 
 FORMATS = {kind: invoice_pb2.InvoiceFormat.Value(f"INVOICE_FORMAT_{kind}") for kind in InvoiceFormat}
@@ -47,8 +48,9 @@ class InvoiceExports:
         assert begun is not None
         message, outline = begun
         yield message
+        of = party("ExportInvoice", actor.caller, request.organization)
         for value in request.formats:
-            async with aclosing(self._chunks(outline, FORMAT_OF[value])) as chunks:
+            async with aclosing(self._chunks(outline, FORMAT_OF[value], of)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
@@ -68,10 +70,10 @@ class InvoiceExports:
             raise InvalidField(field="period", problem=problem)
         return issued
 
-    async def _chunks(self, issued: Issued, kind: InvoiceFormat) -> AsyncGenerator[bytes | None]:
-        """Yield a file in pieces."""
+    async def _chunks(self, issued: Issued, kind: InvoiceFormat, of: Party) -> AsyncGenerator[bytes | None]:
+        """Yield a file in pieces, rendered for a party."""
         name = file_name(issued.document, kind)
-        async with aclosing(self._files.pieces(issued, kind)) as pieces:
+        async with aclosing(self._files.pieces(issued, kind, of)) as pieces:
             piece: Piece | None = None
             while piece is None or not piece.last:
                 async with aclosing(_while_waiting(anext(pieces))) as waiting:
