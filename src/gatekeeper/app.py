@@ -161,6 +161,7 @@ async def _listening(settings: Settings, parts: Parts, witnesses: Witnesses) -> 
         parts.health,
         _boundary(settings, parts, peers, witnesses),
         streams=parts.streams,
+        exports=parts.exports,
         message_bytes_max=settings.message_bytes_max,
         concurrent_streams_max=settings.concurrent_streams_max,
         connections_max=settings.connections_max,
@@ -175,6 +176,7 @@ async def _listening(settings: Settings, parts: Parts, witnesses: Witnesses) -> 
         finally:
             await parts.health.end_streams()
             parts.streams.end()
+            parts.exports.end()
             await server.stop(settings.drain_timeout_s)
             await parts.gate.drain()
 

@@ -21,6 +21,7 @@ from gatekeeper.domain.open_holds import HoldLimits
 from gatekeeper.letterhead import letterhead
 from gatekeeper.metrics import Metrics
 from gatekeeper.rpc.health import Health
+from gatekeeper.rpc.invoice_exports import EXPORTS_MAX, PARTY_EXPORTS_MAX
 from gatekeeper.rpc.server import SERVICES
 from gatekeeper.rpc.stream_boundary import PARTY_STREAMS_MAX
 from gatekeeper.rpc.streams import Streams
@@ -78,6 +79,7 @@ class Parts:
     changed: Changes
     watches: Watches
     streams: Streams
+    exports: Streams
     grants: Grants
     invoices: Invoices
     invoice_files: InvoiceFiles
@@ -138,6 +140,7 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
         changed=changed,
         watches=watches,
         streams=Streams(settings.watch_streams_max, PARTY_STREAMS_MAX),
+        exports=Streams(EXPORTS_MAX, PARTY_EXPORTS_MAX),
         grants=Grants(reads=reads, writes=changes, limits=_grant_limits(settings), audit_key=key, changes=changed),
         invoices=Invoices(
             reads=reads,

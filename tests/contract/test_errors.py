@@ -210,6 +210,7 @@ def test_a_server_that_stops_says_so() -> None:
             health,
             boundary,
             streams=Streams(1),
+            exports=Streams(1),
             message_bytes_max=65_536,
             concurrent_streams_max=8,
         )

@@ -15,6 +15,7 @@ from gatekeeper.domain.audit import AuditKey
 from gatekeeper.domain.errors import InvalidField, NothingToInvoice
 from gatekeeper.domain.invoices import content_hash
 from gatekeeper.invoicing import canonical
+from gatekeeper.rpc.invoice_exports import PARTY_EXPORTS_MAX
 from gatekeeper.services.organizations import Terms, open_or_change
 from gatekeeper.storage.connections import open_pool
 from gatekeeper_client.money import from_money
@@ -167,7 +168,7 @@ def test_a_credit_note_takes_an_invoice_back(books: Bookkeeper, clock: Clock) ->
 def test_numbers_have_no_gap_however_many_ask_at_once(books: Bookkeeper, clock: Clock) -> None:
     """Sixteen calls for four months make four invoices, numbered from 1 on."""
     months = [f"{clock.year}-{month:02}" for month in (1, 2, 3, 4)]
-    with beside() as pool:
+    with beside(PARTY_EXPORTS_MAX) as pool:
         found = list(pool.map(books.invoice, months * 4))
     assert len({invoice.SerializeToString() for invoice in found}) == 4
     assert sorted({invoice.number for invoice in found}) == [f"{clock.year}-00000{place}" for place in (1, 2, 3, 4)]
@@ -177,7 +178,7 @@ def test_two_processes_make_one_number(wire: Wire, second_wire: Wire, organizati
     """Eight calls each for four months make four invoices, whoever answers."""
     wire.open(organization)
     months = [f"2020-{month:02}" for month in (1, 2, 3, 4)]
-    with beside() as pool:
+    with beside(PARTY_EXPORTS_MAX) as pool:
         keepers = [Bookkeeper(each, organization) for each in (wire, second_wire)]
         found = list(pool.map(Bookkeeper.invoice, keepers * 8, sorted(months * 4)))
     assert len({invoice.SerializeToString() for invoice in found}) == 4

@@ -227,9 +227,9 @@ def until(met: Callable[[], object], timeout_s: float = 30) -> None:
 
 
 @contextmanager
-def beside() -> Iterator[ThreadPoolExecutor]:
-    """Yield what makes calls while the test does something else."""
-    with ThreadPoolExecutor(16) as pool:
+def beside(calls_max: int = 16) -> Iterator[ThreadPoolExecutor]:
+    """Yield what makes calls while the test does something else, so many at a time."""
+    with ThreadPoolExecutor(calls_max) as pool:
         yield pool
 
 

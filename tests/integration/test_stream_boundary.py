@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from structlog.testing import CapturingLogger
 
 from gatekeeper.domain import errors
 from gatekeeper.domain.access import Caller, Role
-from gatekeeper.rpc import boundary
+from gatekeeper.rpc import boundary, stream_boundary
 from gatekeeper.rpc.boundary import Boundary, CallInfo, reader
 from gatekeeper.rpc.health import Health
 from gatekeeper.rpc.request_limits import RequestLimits
@@ -251,3 +251,64 @@ def test_nothing_is_left_of_those_who_vanish(loop: str, moment: str) -> None:
             await until(lambda: tale.is_over and len(asyncio.all_tasks()) <= before)
 
     run(test(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_whoever_leaves_in_the_middle_of_a_message_is_no_failure(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is in the log, whether gRPC says that the call is cancelled or that it takes no more."""
+
+    async def test() -> None:
+        async with telling() as (tale, listen, _):
+            for _ in range(200):
+                tale.told.put_nowait(LARGE)
+            streams = [listen() for _ in range(10)]
+            await until(lambda: tale.begun["acme"] == len(streams) and tale.told.qsize() <= 200 - len(streams))
+            for stream in streams:
+                stream.cancel()
+            await until(lambda: tale.is_over)
+
+    log = CapturingLogger()
+    monkeypatch.setattr(boundary, "log", log)
+    run(test(), loop)
+    assert not log.calls
+
+
+@pytest.mark.parametrize("before", [(), (b"one",)])
+def test_whoever_does_not_read_is_not_served(before: Sequence[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tells it ends; its place is taken until it has read what gRPC keeps for it, and then it hears why."""
+
+    async def test() -> None:
+        async with telling() as (tale, listen, _):
+            for message in (*before, *[LARGE] * 200):
+                tale.told.put_nowait(message)
+            stream = listen()
+            await until(lambda: tale.begun["acme"] == 1)
+            await until(lambda: not tale.begun["acme"])
+            assert len(tale.streams) == 1
+            ended = await end_of(stream)
+            assert (ended.code, ended.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+            await until(lambda: tale.is_over)
+
+    monkeypatch.setattr(stream_boundary, "WRITE_TIMEOUT_S", 0.2)
+    run(test())
+
+
+def test_a_stop_does_not_wait_for_whoever_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place is given back, and nothing is in the log."""
+
+    async def test() -> None:
+        async with telling() as (tale, listen, _):
+            for _ in range(200):
+                tale.told.put_nowait(LARGE)
+            stream = listen()
+            await until(lambda: tale.begun["acme"] == 1)
+            await until(lambda: not tale.begun["acme"])
+            tale.streams.end()
+            await until(lambda: tale.is_over)
+            assert not stream.done()
+
+    monkeypatch.setattr(stream_boundary, "WRITE_TIMEOUT_S", 0.2)
+    log = CapturingLogger()
+    monkeypatch.setattr(boundary, "log", log)
+    run(test())
+    assert not log.calls

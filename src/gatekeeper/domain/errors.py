@@ -53,6 +53,7 @@ each attribute ends up in the metadata of the answer::
     ├── TooManyStreams
     ├── DatabaseUnavailable
     ├── Draining
+    ├── ReadTooSlowly
     └── DeadlineExceeded
 """
 
@@ -262,6 +263,10 @@ class DatabaseUnavailable(GatekeeperError):
 
 class Draining(GatekeeperError):
     """This process is stopping. Try again with the same ids: another one answers."""
+
+
+class ReadTooSlowly(GatekeeperError):
+    """Nothing was read of the answer for {seconds} s. Call again, and read what comes as it comes."""
 
 
 class DeadlineExceeded(GatekeeperError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from gatekeeper.domain.access import Actor
@@ -16,10 +17,15 @@ from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import invoice_pb2
 
 from .invoices import write_issued
+from .shares import Party, party
 from .spend import read_month
 
 FORMATS = {kind: invoice_pb2.InvoiceFormat.Value(f"INVOICE_FORMAT_{kind}") for kind in InvoiceFormat}
 FORMAT_OF = {value: kind for kind, value in FORMATS.items()}
+# Exports that are open at a time: each keeps an invoice's text, and a few MB of a file, for as long as it is read.
+EXPORTS_MAX = 16
+# Of one party: somebody who fetches a few months at once, and a quarter of what there is.
+PARTY_EXPORTS_MAX = 4
 # The boundary looks every two seconds at least whether the caller may still hear.
 SIGN_OF_LIFE_S = 1.0
 T = TypeVar("T")
@@ -35,17 +41,23 @@ class InvoiceExports:
 
     async def messages(self, request: pb.ExportInvoiceRequest, actor: Actor) -> AsyncGenerator[bytes | None]:
         """Yield the invoice, then its files; None while there is neither."""
-        async with aclosing(_while_waiting(self._find(request, actor))) as found:
-            async for issued in found:
-                if issued is None:
+        async with aclosing(_while_waiting(self._begin(request, actor))) as beginning:
+            async for begun in beginning:
+                if begun is None:
                     yield None
-                    continue
-                yield pb.ExportInvoiceResponse(invoice=write_issued(issued)).SerializeToString()
-        assert issued is not None
+        assert begun is not None
+        message, outline = begun
+        yield message
+        of = party("ExportInvoice", actor.caller, request.organization)
         for value in request.formats:
-            async with aclosing(self._chunks(issued, FORMAT_OF[value])) as chunks:
+            async with aclosing(self._chunks(outline, FORMAT_OF[value], of)) as chunks:
                 async for chunk in chunks:
                     yield chunk
+
+    async def _begin(self, request: pb.ExportInvoiceRequest, actor: Actor) -> tuple[bytes, Issued]:
+        """Return the invoice as it is sent, and what its files are rendered from."""
+        issued = await self._find(request, actor)
+        return pb.ExportInvoiceResponse(invoice=write_issued(issued)).SerializeToString(), _outline(issued)
 
     async def _find(self, request: pb.ExportInvoiceRequest, actor: Actor) -> Issued:
         """Return what is asked for, by its number or its month."""
@@ -58,15 +70,21 @@ class InvoiceExports:
             raise InvalidField(field="period", problem=problem)
         return issued
 
-    async def _chunks(self, issued: Issued, kind: InvoiceFormat) -> AsyncGenerator[bytes | None]:
-        """Yield a file in pieces."""
+    async def _chunks(self, issued: Issued, kind: InvoiceFormat, of: Party) -> AsyncGenerator[bytes | None]:
+        """Yield a file in pieces, rendered for a party."""
         name = file_name(issued.document, kind)
-        async with aclosing(self._files.pieces(issued, kind)) as pieces:
+        async with aclosing(self._files.pieces(issued, kind, of)) as pieces:
             piece: Piece | None = None
             while piece is None or not piece.last:
                 async with aclosing(_while_waiting(anext(pieces))) as waiting:
                     async for piece in waiting:
                         yield None if piece is None else _write_chunk(name, kind, piece)
+
+
+def _outline(issued: Issued) -> Issued:
+    """Return an invoice without what is long but its text, which says all of it to whoever renders."""
+    document = replace(issued.document, lines=(), days=(), models=(), overrides=(), spans=())
+    return replace(issued, document=document)
 
 
 def _write_chunk(name: str, kind: InvoiceFormat, piece: Piece) -> bytes:

@@ -44,6 +44,7 @@ def build_server(
     boundary: Boundary,
     *,
     streams: Streams,
+    exports: Streams,
     message_bytes_max: int,
     concurrent_streams_max: int,
     connections_max: int | None = None,
@@ -51,7 +52,10 @@ def build_server(
     connection_idle_max_s: float | None = None,
     connection_age_max_s: float | None = None,
 ) -> grpc.aio.Server:
-    """Return a server with all services, health and reflection; it listens nowhere yet. Limits: `channel_options`."""
+    """Return a server with all services, health and reflection; it listens nowhere yet. Limits: `channel_options`.
+
+    `exports` are those of ExportInvoice, `streams` all others.
+    """
     server = grpc.aio.server(
         options=channel_options(
             message_bytes_max,
@@ -63,7 +67,7 @@ def build_server(
         )
     )
     for descriptor, servicer in ((GATEKEEPER, gatekeeper), (REPORT, reports), (ADMIN, admin)):
-        server.add_generic_rpc_handlers((_handlers(descriptor, servicer, boundary, streams),))
+        server.add_generic_rpc_handlers((_handlers(descriptor, servicer, boundary, streams, exports),))
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     add_reflection(server, (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), health.reflections)
     return server
@@ -119,13 +123,16 @@ def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
 
 
-def _handlers(descriptor: Any, servicer: Any, boundary: Boundary, streams: Streams) -> grpc.GenericRpcHandler:
+def _handlers(
+    descriptor: Any, servicer: Any, boundary: Boundary, streams: Streams, exports: Streams
+) -> grpc.GenericRpcHandler:
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in descriptor.methods:
         request, response = method.input_type._concrete_class, method.output_type._concrete_class  # noqa: SLF001
         if method.server_streaming:
+            counted = exports if method.name == "ExportInvoice" else streams
             handlers[method.name] = grpc.unary_stream_rpc_method_handler(
-                guarded_stream(getattr(servicer, method.name), method, boundary, streams),
+                guarded_stream(getattr(servicer, method.name), method, boundary, counted),
                 request_deserializer=reader(request.FromString),
             )
             continue

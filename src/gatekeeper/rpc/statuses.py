@@ -85,6 +85,7 @@ TABLE: dict[type[errors.GatekeeperError], Status] = {
         grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, 1000
     ),
     errors.Draining: Status(grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING, 100),
+    errors.ReadTooSlowly: Status(grpc.StatusCode.DEADLINE_EXCEEDED, ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED),
     errors.DeadlineExceeded: Status(grpc.StatusCode.DEADLINE_EXCEEDED, ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED),
 }
 # gRPC clients take a status of up to 8 kB, and turn a longer one into an error of their own. In the message a character

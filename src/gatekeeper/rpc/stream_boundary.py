@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import CancelledError
+from asyncio import CancelledError, Future
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
@@ -22,10 +23,16 @@ from .witness import Witness
 
 # Streams of one party: a screen each for everybody in a large office, and a quarter of what a server takes by default.
 PARTY_STREAMS_MAX = 256
+# A message is at most 256 KiB of a file, or a thousand lines of an invoice: whoever reads at all takes one within that.
+WRITE_TIMEOUT_S = 60.0
 # Where nobody can say whether a caller may go on, it is asked again so often.
 CONFIRM_INTERVAL_S = 0.5
 
 Request = TypeVar("Request", bound=Message)
+
+
+class _CallerGone(Exception):
+    """Nobody hears any more."""
 
 
 def guarded_stream(
@@ -49,22 +56,55 @@ def guarded_stream(
         try:
             info = await admitted(request, observed)
             caller = info.actor.caller
-            async with (
-                streams.place(party(rpc, caller, request.organization)),
-                aclosing(method(request, info)) as messages,
-            ):
-                async for message in messages:
-                    await _confirm(authentication, context, caller)
-                    if message is not None:
-                        await context.write(message)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller hears of it
-            await refuse(witness, observed, request, error)
-        except CancelledError:
+            async with streams.place(party(rpc, caller, request.organization)):
+                unread = None
+                async with aclosing(method(request, info)) as messages:
+                    async for message in messages:
+                        await _confirm(authentication, context, caller)
+                        if message is not None and (unread := await _write(context, message)):
+                            break
+                if unread:
+                    # Nothing else goes out before it, not even why the call ends; gRPC keeps it, so the place is taken.
+                    await _taken(unread)
+                    raise errors.ReadTooSlowly(seconds=f"{WRITE_TIMEOUT_S:.0f}")
+        except (_CallerGone, CancelledError):
             witness.abandoned(observed, request)
-            raise
+            raise CancelledError from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller hears of it
+            try:
+                await refuse(witness, observed, request, error)
+            except grpc.aio.InternalError:
+                # Nobody hears it.
+                raise CancelledError from None
         witness.answered(observed, request, None)
 
     return handler
+
+
+async def _write(context: Context, message: bytes) -> Future[None] | None:
+    """Send a message; return once gRPC takes another, or what waits for that where it takes too long.
+
+    Raises `_CallerGone`.
+    """
+    writing = asyncio.ensure_future(context.write(message))
+    try:
+        is_taken, _ = await asyncio.wait({writing}, timeout=WRITE_TIMEOUT_S)
+    except CancelledError:
+        writing.cancel()
+        raise
+    if not is_taken:
+        return writing
+    await _taken(writing)
+    return None
+
+
+async def _taken(writing: Future[None]) -> None:
+    """Wait until gRPC takes more. Raises `_CallerGone`."""
+    try:
+        await writing
+    except grpc.aio.InternalError:
+        # It takes no more; of a caller that leaves meanwhile it says so here as often as it cancels the call.
+        raise _CallerGone from None
 
 
 async def _confirm(authentication: Authentication, context: Context, caller: Caller) -> None:

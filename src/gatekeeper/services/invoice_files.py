@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine, Hashable
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gatekeeper.domain import errors
 from gatekeeper.domain.errors import GatekeeperError
@@ -21,10 +21,12 @@ from gatekeeper.storage.connections import Pool, wrap_errors
 
 from .frames import END, ERROR, FRAME_BYTES_MAX, Frame
 from .invoices import Issued
+from .rendered_file import RenderedFile
 from .rendering import rendering
+from .rendering_places import RenderingPlaces
 
-# Children at a time: each takes a processor, some 100 MB, and a connection if it reads executions.
-CHILDREN_MAX = 2
+# How often at most a caller is told how far a file is.
+PROGRESS_INTERVAL_S = 0.5
 # What is kept of a file at most; one that is larger is rendered anew each time.
 KEPT_BYTES_MAX = 32 * 1024 * 1024
 TOLD = {error.__name__: error for error in (errors.BillingIncomplete, errors.FormatUnavailable)}
@@ -43,36 +45,42 @@ class InvoiceFiles:
 
     def __init__(self, *, reads: Pool, writes: Pool, database_url: str) -> None:
         """Keep files by these pools; children read executions from the database by themselves."""
+        self.places = RenderingPlaces()
         self._reads = reads
         self._writes = writes
         self._database_url = database_url
-        self._children = asyncio.Semaphore(CHILDREN_MAX)
 
-    async def pieces(self, issued: Issued, kind: InvoiceFormat) -> AsyncGenerator[Piece]:
-        """Yield a file of an invoice, piece by piece. Raises `BillingIncomplete` or `FormatUnavailable`."""
+    async def pieces(self, issued: Issued, kind: InvoiceFormat, party: Hashable = None) -> AsyncGenerator[Piece]:
+        """Yield a file of an invoice, piece by piece; empty ones tell how far it is. One of a party renders at a time.
+
+        It is rendered whether or not somebody takes the pieces. Raises `BillingIncomplete`, `FormatUnavailable` or
+        `QueueFull`.
+        """
+        with RenderedFile() as file:
+            async with aclosing(_progress(file, self._fill(file, issued, kind, party))) as progress:
+                async for entries_done in progress:
+                    yield Piece(b"", entries_done, last=False)
+            async for content, last in file.contents(FRAME_BYTES_MAX):
+                yield Piece(content, file.entries_done, last)
+
+    async def _fill(self, file: RenderedFile, issued: Issued, kind: InvoiceFormat, party: Hashable) -> None:
+        """Write a file as it was first rendered; render it, if this is the first time or it is not kept."""
         if not is_kept(issued.document, kind):
-            async with aclosing(self._rendered(issued, kind)) as frames:
-                async for frame in frames:
-                    yield Piece(frame.content, frame.entries_done, frame.kind == END)
+            await self._render(file, issued, kind, party)
             return
-        content = await self._kept(issued, kind)
-        for start in range(0, len(content) or 1, FRAME_BYTES_MAX):
-            end = start + FRAME_BYTES_MAX
-            yield Piece(content[start:end], 0, end >= len(content))
-
-    async def _kept(self, issued: Issued, kind: InvoiceFormat) -> bytes:
-        """Return a file as it was first rendered; render it, if this is the first time."""
         key = (issued.document.organization, issued.document.number, kind.value)
-        if (kept := await self._find(key)) is not None:
-            return kept
-        async with aclosing(self._rendered(issued, kind)) as frames:
-            content = b"".join([frame.content async for frame in frames])
-        if len(content) > KEPT_BYTES_MAX:
-            return content
+        if (kept := await self._find(key)) is None:
+            await self._render(file, issued, kind, party)
+            if file.size > KEPT_BYTES_MAX:
+                return
+            kept = await self._keep(key, await file.content())
+        await file.replace(kept)
+
+    async def _keep(self, key: tuple[str, str, str], content: bytes) -> bytes:
+        """Keep a file; return what is kept: somebody else may have been first."""
         with wrap_errors():
             async with self._writes.connection() as connection:
                 await storage.keep_file(connection, key, content, hashlib.sha256(content).digest())
-        # Somebody else may have been first.
         kept = await self._find(key)
         assert kept is not None
         return kept
@@ -89,17 +97,35 @@ class InvoiceFiles:
             raise RuntimeError(message)
         return content
 
-    async def _rendered(self, issued: Issued, kind: InvoiceFormat) -> AsyncGenerator[Frame]:
-        """Yield the frames of a file as a child renders it, the last one of kind END."""
-        order = {"document": issued.text, "database_url": self._database_url, "format": kind}
-        async with self._children, rendering(json.dumps(order).encode()) as child:
-            while True:
-                frame = await child.frame()
-                if frame.kind == ERROR:
-                    raise _told(frame)
-                yield frame
-                if frame.kind == END:
-                    return
+    async def _render(self, file: RenderedFile, issued: Issued, kind: InvoiceFormat, party: Hashable) -> None:
+        """Write a file as a child renders it, which has its place only for so long."""
+        async with self.places.place(party):
+            order = {"document": issued.text, "database_url": self._database_url, "format": kind}
+            async with rendering(json.dumps(order).encode()) as child:
+                while (frame := await child.frame()).kind != END:
+                    if frame.kind == ERROR:
+                        raise _told(frame)
+                    await file.append(frame.content)
+                    file.entries_done = frame.entries_done
+                file.entries_done = frame.entries_done
+
+
+async def _progress(file: RenderedFile, filling: Coroutine[Any, Any, None]) -> AsyncGenerator[int]:
+    """Yield how many executions are in a file, each time that they have become more, until it is full."""
+    task = asyncio.create_task(filling)
+    told = 0
+    try:
+        while not (await asyncio.wait({task}, timeout=PROGRESS_INTERVAL_S))[0]:
+            if file.entries_done > told:
+                told = file.entries_done
+                yield told
+        await task
+    finally:
+        # Whoever listened has left, and with it ends what it asked for.
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
 
 
 def _told(frame: Frame) -> GatekeeperError:
