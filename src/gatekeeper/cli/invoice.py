@@ -18,7 +18,7 @@ from gatekeeper.domain.invoice_formats import InvoiceFormat
 from .connection import open_client
 from .invoice_files import Exported, FileFailed, Progress, folder_name, write_files
 from .invoice_mail import NotSent, open_mail, send
-from .invoice_texts import COLUMNS, invoice_document, invoice_row, invoice_text
+from .invoice_texts import COLUMNS, NUMBERS, OPTIONAL, invoice_document, invoice_row, invoice_text
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Target, TokenFile, fail
 from .output import print_json, print_table
 
@@ -241,7 +241,7 @@ def _print_list(found: Sequence[Invoice], *, as_json: bool) -> None:
     if as_json:
         print_json({"invoices": [invoice_document(each) for each in found]})
     elif found:
-        print_table(COLUMNS, [invoice_row(each) for each in found], right=("net", "tax", "total"))
+        print_table(COLUMNS, [invoice_row(each) for each in found], right=NUMBERS, optional=OPTIONAL)
     else:
         typer.echo("Nothing was issued.")
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gatekeeper_client.v1.invoice_pb2 import BillingProfile, Invoice
 
 COLUMNS = ("number", "kind", "period", "date", "due", "net", "tax", "total", "credits", "credited by")
+NUMBERS = ("net", "tax", "total")
+OPTIONAL = ("due", "tax", "net", "date", "credits", "credited by")
 AMOUNTS = ("ledger_amount", "net_amount", "tax_amount", "total_amount", "override_amount")
 TEXTS = (
     "number",

@@ -183,7 +183,8 @@ def executions(
     if as_json:
         print_json({"organization": organization, "executions": [execution_document(each) for each in listed]})
     elif listed:
-        print_table(EXECUTION_COLUMNS, [row(each) for each in listed], right=("Cost", "Held"))
+        rows = [row(each) for each in listed]
+        print_table(EXECUTION_COLUMNS, rows, right=("Cost", "Held"), optional=("Held", "Agent", "Outcome", "Model"))
     else:
         typer.echo("There is no such execution.")
 
@@ -203,19 +204,19 @@ def _month(period: str, as_of: datetime | None) -> fields.Month:
 
 def _print_summary(found: GetSpendSummaryResponse) -> None:
     from .spend_texts import DAY_COLUMNS, summary_lines
-    from .status_table import COLUMNS, NUMBERS, budget_row
+    from .status_table import COLUMNS, NUMBERS, OPTIONAL, budget_row
     from .statuses import amount_text
 
     console().print(f"{shown(found.organization)}, {found.period}, amounts in {found.spend.cost.currency_code}")
     print_table(("", "Month"), summary_lines(found), right=("Month",))
     if found.HasField("budget"):
-        print_table(COLUMNS, [budget_row(found.budget)], right=NUMBERS)
+        print_table(COLUMNS, [budget_row(found.budget)], right=NUMBERS, optional=OPTIONAL)
     days = [[day.day, amount_text(day.cost), f"{day.calls:,}"] for day in found.days]
     print_table(DAY_COLUMNS, days, right=DAY_COLUMNS[1:])
 
 
 def _print_listing(listing: Listing, organization: str, found: Sequence[Any], *, as_json: bool, as_csv: bool) -> None:
-    from .spend_texts import COLUMNS, CSV_COLUMNS, entry_document, entry_row, spend_cells
+    from .spend_texts import COLUMNS, CSV_COLUMNS, OPTIONAL, entry_document, entry_row, spend_cells
 
     names = listing.names
     if as_json:
@@ -225,7 +226,8 @@ def _print_listing(listing: Listing, organization: str, found: Sequence[Any], *,
         print_csv((*names, *CSV_COLUMNS), rows)
     elif found:
         heads = [name.replace("_", " ").capitalize() for name in names]
-        print_table((*heads, *COLUMNS), [entry_row(each, names) for each in found], right=COLUMNS)
+        lines = [entry_row(each, names) for each in found]
+        print_table((*heads, *COLUMNS), lines, right=COLUMNS, optional=OPTIONAL)
     else:
         typer.echo("Nothing was spent.")
 

@@ -40,6 +40,7 @@ QUOTIENTS: Final = ("cost_per_call", "cost_per_conversion")
 RATIOS: Final = ("success_rate_percent", "quality_score", "impact_score", "return_on_spend")
 # The columns of a list for people, behind the names that it goes by.
 COLUMNS: Final = ("Cost", "Share", "Calls", "Input tokens", "Output tokens", "Cost a call", "Success", "Used")
+OPTIONAL: Final = ("Output tokens", "Input tokens", "Cost a call", "Success", "Used", "Share")
 CSV_COLUMNS: Final = ("currency", *AMOUNTS, *COUNTS, *QUOTIENTS, *RATIOS, "latency_s", "share_percent")
 DAY_COLUMNS: Final = ("Day", "Cost", "Calls")
 TEXTS: Final = (
