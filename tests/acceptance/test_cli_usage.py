@@ -55,6 +55,13 @@ def test_without_a_command() -> None:
     assert "Usage: gatekeeper" in done.out
 
 
+def test_a_group_without_a_command() -> None:
+    """Where a group's commands are not obvious, they are listed, with the exit code of wrong usage."""
+    done = run("spend")
+    assert (done.code, done.err) == (2, "")
+    assert "\n  campaigns " in done.out
+
+
 def test_version() -> None:
     """`--version` prints one line."""
     assert run("--version").out == f"gatekeeper {__version__}\n"

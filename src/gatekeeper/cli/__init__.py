@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.stdout.flush()
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
+        if context is not None and error.message == context.get_help():  # a group of commands without one
+            typer.echo(error.message)
+            sys.exit(error.exit_code)
         hint = f" See `{context.command_path} --help`." if context else ""
         typer.echo(f"gatekeeper: {error.format_message().rstrip('.')}.{hint}", err=True)
         sys.exit(error.exit_code)

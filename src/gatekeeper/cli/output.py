@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod, RenderableType
     from rich.table import Table
+
+T = TypeVar("T")
 
 # Tables keep their columns where no terminal says how wide it is.
 WIDTH_OF_FILES = 240
@@ -95,3 +98,20 @@ def _table(widths: Mapping[str, int], rows: Sequence[Sequence[RenderableType]], 
 def shown(text: str) -> str:
     """Keep what others have written from steering the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+@contextmanager
+def counted(items: Iterable[T], most: int | None) -> Iterator[Iterator[T]]:
+    """Yield the items, and show on a terminal how many have come, of at most so many."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    with Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not (sys.stderr.isatty()),
+    ) as bar:
+        yield iter(bar.track(items, total=most, description=""))

@@ -215,7 +215,8 @@ def _budgeted(entry: Any) -> bool:
 
 def execution_document(execution: Execution) -> dict[str, Any]:
     """Return an entry of the billing log for programs."""
-    return dict(zip(EXECUTION_CSV_COLUMNS, map(_plain, execution_cells(execution)), strict=True))
+    cells = dict(zip(EXECUTION_CSV_COLUMNS, map(_plain, execution_cells(execution)), strict=True))
+    return {**cells, "late": execution.late}
 
 
 def execution_cells(execution: Execution) -> list[Cell]:
