@@ -1,0 +1,60 @@
+"""What do invoice files leave behind when they are not finished?"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from gatekeeper.cli.invoice_files import FileFailed, write_files
+from gatekeeper_client.v1.gatekeeper_service_pb2 import ExportInvoiceResponse
+from gatekeeper_client.v1.invoice_pb2 import FileChunk, Invoice
+
+
+def responses(number: str, *, ended_by: signal.Signals | None = None) -> Iterator[ExportInvoiceResponse]:
+    """Yield an invoice and its file; a signal comes in the middle of it."""
+    yield ExportInvoiceResponse(invoice=Invoice(number=number))
+    yield ExportInvoiceResponse(chunk=FileChunk(filename="invoice.json", data=b"{"))
+    if ended_by is not None:
+        os.kill(os.getpid(), ended_by)
+    yield ExportInvoiceResponse(chunk=FileChunk(filename="invoice.json", data=b"}", last=True))
+
+
+def tell(*_: Any) -> None:
+    """Tell nobody."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_whoever_ends_the_command_finds_no_half_file(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM is an interrupt like Ctrl-C, and only while files are written."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        write_files(responses("2026-000001", ended_by=number), tmp_path, tell)
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
+    """Those of a process that runs are its own; so is what belongs to another file."""
+    gone, running, foreign = (
+        tmp_path / f".{name}.part"
+        for name in ("invoice.json.4194999", f"invoice.json.{os.getppid()}", "a.json.4194999")
+    )
+    for leftover in (gone, running, foreign):
+        leftover.touch()
+    write_files(responses("2026-000001"), tmp_path, tell)
+    assert {*tmp_path.iterdir()} == {tmp_path / "invoice.json", running, foreign}
+
+
+def test_only_an_issued_invoice_stands(tmp_path: Path) -> None:
+    """A draft that could not be written has no number to be found by."""
+    with mock.patch("os.fsync", side_effect=OSError(28, "No space left on device")):
+        with pytest.raises(FileFailed, match=r"device$"):
+            write_files(responses(""), tmp_path, tell)
+        with pytest.raises(FileFailed, match=r"device\. The invoice stands"):
+            write_files(responses("2026-000001"), tmp_path, tell)
