@@ -1,4 +1,4 @@
-"""What do invoice files leave behind when they are not finished?"""
+"""What do invoice files leave behind when they are not finished, and what is said of those that are?"""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from unittest import mock
 import pytest
 
 from gatekeeper.cli.invoice_files import FileFailed, write_files
+from gatekeeper.cli.invoice_texts import seller_warning
 from gatekeeper_client.v1.gatekeeper_service_pb2 import ExportInvoiceResponse
-from gatekeeper_client.v1.invoice_pb2 import FileChunk, Invoice
+from gatekeeper_client.v1.invoice_pb2 import (
+    INVOICE_KIND_CREDIT_NOTE,
+    INVOICE_KIND_DRAFT,
+    INVOICE_KIND_INVOICE,
+    FileChunk,
+    Invoice,
+    InvoiceParty,
+)
 
 
 def responses(number: str, *, ended_by: signal.Signals | None = None) -> Iterator[ExportInvoiceResponse]:
@@ -58,3 +66,14 @@ def test_only_an_issued_invoice_stands(tmp_path: Path) -> None:
             write_files(responses(""), tmp_path, tell)
         with pytest.raises(FileFailed, match=r"device\. The invoice stands"):
             write_files(responses("2026-000001"), tmp_path, tell)
+
+
+def test_an_invoice_without_a_seller_is_warned_of() -> None:
+    """It can be put right; a draft is not wrong yet, and a credit note no more."""
+    issued = Invoice(kind=INVOICE_KIND_INVOICE, number="2026-000001", organization="acme")
+    assert "set GATEKEEPER_SELLER_NAME" in seller_warning(issued)
+    assert "`--credit 2026-000001`" in seller_warning(issued)
+    for kind in (INVOICE_KIND_DRAFT, INVOICE_KIND_CREDIT_NOTE):
+        assert seller_warning(Invoice(kind=kind)) == ""
+    issued.seller.CopyFrom(InvoiceParty(legal_name="Gate & Co"))
+    assert seller_warning(issued) == ""

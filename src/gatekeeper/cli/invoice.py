@@ -18,7 +18,7 @@ from gatekeeper.domain.invoice_formats import InvoiceFormat
 from .connection import open_client
 from .invoice_files import Exported, FileFailed, Progress, folder_name, write_files
 from .invoice_mail import NotSent, open_mail, send
-from .invoice_texts import COLUMNS, NUMBERS, OPTIONAL, invoice_document, invoice_row, invoice_text
+from .invoice_texts import COLUMNS, NUMBERS, OPTIONAL, invoice_document, invoice_row, invoice_text, seller_warning
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Target, TokenFile, fail
 from .output import print_json, print_table
 
@@ -137,8 +137,10 @@ class _Asked:
             _refuse("is needed, or --all", "--organization")
         if self.every and any((self.number, self.credit, self.as_list, self.draft)):
             _refuse("takes no --number, --credit, --list or --draft", "--all")
-        if self.as_list and any((self.number, self.credit, self.draft)):
-            _refuse("takes no --number, --credit or --draft", "--list")
+        if self.as_list and any((self.number, self.credit, self.draft, formats)):
+            _refuse("takes no --number, --credit, --draft or --format", "--list")
+        if self.number and self.draft:
+            _refuse("takes no --draft: what was issued is none", "--number")
         if self.credit and any((self.number, self.period, self.draft)):
             _refuse("takes no month, --number or --draft", "--credit")
         if bool(self.credit) != bool(self.reason.strip()):
@@ -173,6 +175,8 @@ class _Run:
             which["draft"] = True
         with _progress() as progress:
             exported = write_files(self.client.export_invoice(organization, **which), folder, progress)
+        if not self.asked.number and (warning := seller_warning(exported.invoice)):
+            typer.echo(f"gatekeeper: {warning}", err=True)
         if self.mail is not None and exported.invoice.number:
             send(self.mail, exported)
         return exported

@@ -42,6 +42,17 @@ def invoice_text(invoice: Invoice, paths: Sequence[Path]) -> str:
     return "\n".join([told, *map(str, paths)])
 
 
+def seller_warning(invoice: Invoice) -> str:
+    """Tell what to do about an invoice that does not say who bills; nothing where it does, or is a draft."""
+    if invoice.seller.legal_name or _kind(invoice) != "invoice":
+        return ""
+    return (
+        f"invoice {invoice.number} of {shown(invoice.organization)!r} does not say who bills: set"
+        f" GATEKEEPER_SELLER_NAME, GATEKEEPER_SELLER_ADDRESS … for the server;"
+        f" `--credit {invoice.number}` then takes it back, and its month can be issued anew"
+    )
+
+
 def invoice_document(invoice: Invoice, paths: Sequence[Path] = ()) -> dict[str, Any]:
     """Return an invoice for programs."""
     return {
