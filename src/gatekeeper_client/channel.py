@@ -26,6 +26,8 @@ SCHEMES: Final = ("http", "grpc", *SECURE_SCHEMES)
 UNIX_SCHEMES: Final = ("unix:", "unix-abstract:")
 DIRECT_SCHEMES: Final = re.compile("^(dns:(///)?|ipv[46]:)")  # gRPC's, before plain places
 
+ANSWER_BYTES_MAX: Final = 64 * 2**20
+
 SERVICE_CONFIG: Final = {
     "methodConfig": [
         {
@@ -54,6 +56,8 @@ OPTIONS: Final[tuple[tuple[str, str | int], ...]] = (
     # gRPC's own first pause is 1 s, longer than all retries together: none would meet a restarted server.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A month's report has a row for each campaign, and soon more than gRPC's own 4 MB; this is some 500,000 rows.
+    ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
 )
 
 

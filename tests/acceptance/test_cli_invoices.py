@@ -188,6 +188,8 @@ def _as_pdf(export: Any) -> Any:
         (["--apprise-file", "urls", "--draft"], "no --draft"),
         (["--apprise-file", "nowhere"], "nowhere: No such file"),
         (["--list", "--draft"], "takes no --number"),
+        (["--list", "--format", "csv"], "takes no --number, --credit, --draft or --format"),
+        (["--number", "2026-000001", "--draft"], "takes no --draft"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], told: str) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from gatekeeper_client import Client, Hold
-from tests.acceptance.commands import Done, run
+from tests.acceptance.commands import Done, failed, run
 from tests.conftest import Server
 
 # What a spreadsheet would run.
@@ -32,7 +32,7 @@ def test_spend(server: Server) -> None:
     at = {"BILLING_API_URL": server.address, "GATEKEEPER_ORGANIZATION": "acme"}
     assert run("cap", "100", **at).code == 0
     assert "Nothing was spent." in run("spend", "campaigns", **at).out
-    assert "There is no such execution." in run("spend", "executions", **at).out
+    assert "No executions." in run("spend", "executions", **at).out
     with Client(server.address) as client:
         spend(client, "0.50", campaign="spring", department="sales", agent="writer", agent_type="seo")
         spend(client, "0.125000001", campaign=FORMULA, agent="bad")
@@ -59,9 +59,12 @@ def test_spend(server: Server) -> None:
     entries = rows_of(run("spend", "executions", "--csv", **at))
     assert sum(Decimal(row["cost"]) for row in entries) == total
     assert entries[1]["campaign"] == f"'{FORMULA}"
-    (failed,) = run("spend", "executions", "--outcome", "failed", "--json", **at).document["executions"]
-    assert (failed["agent"], failed["cost"], failed["reserved_amount"]) == ("bad", "0.125000001", "1.00")
+    (bad,) = run("spend", "executions", "--outcome", "failed", "--json", **at).document["executions"]
+    assert bad["late"] is False
+    assert (bad["agent"], bad["cost"], bad["reserved_amount"]) == ("bad", "0.125000001", "1.00")
     assert "(none)" in run("spend", "campaigns", **at).out
+    assert "And 2 more" in run("spend", "campaigns", "--limit", "1", **at).out
+    assert len(rows_of(run("spend", "campaigns", "--csv", "--limit", "1", **at))) == 1
 
 
 def test_what_cannot_be_told(server: Server) -> None:
@@ -73,3 +76,4 @@ def test_what_cannot_be_told(server: Server) -> None:
     assert "2999-01 has not begun" in done.err
     assert run("spend", "summary", "--json", "--csv", **at).code == 2
     assert run("spend", "summary", "2026-13", **at).code == 2
+    assert "no organization 'nobody'" in failed(run("spend", "executions", "--csv", "--organization", "nobody", **at))

@@ -114,7 +114,7 @@ def test_listing(on: dict[str, str]) -> None:
     everyone = listed(on, "--organization", "acme", "--all")
     assert [(token["name"], token["state"]) for token in everyone] == [("a", "IN_FORCE"), ("b", "REVOKED")]
     table = run("token", "list", "--all", **on).out
-    assert all(word in table for word in ("Last used", "(all)", "operator", "revoked", "in force"))
+    assert all(word in table for word in ("State", "(all)", "operator", "revoked", "in force"))
     assert run("token", "list", "--organization", "nobody", **on).out == "There is no token.\n"
 
 

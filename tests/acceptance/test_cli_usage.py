@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -53,9 +55,33 @@ def test_without_a_command() -> None:
     assert "Usage: gatekeeper" in done.out
 
 
+def test_a_group_without_a_command() -> None:
+    """Where a group's commands are not obvious, they are listed, with the exit code of wrong usage."""
+    done = run("spend")
+    assert (done.code, done.err) == (2, "")
+    assert "\n  campaigns " in done.out
+
+
 def test_version() -> None:
     """`--version` prints one line."""
     assert run("--version").out == f"gatekeeper {__version__}\n"
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_output_that_cannot_be_written(buffered: bool) -> None:
+    """A full disk costs one line, whether it shows at a write or at the end."""
+    told = "gatekeeper: cannot write: No space left on device\n"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gatekeeper", "--version"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"},
+            text=True,
+            timeout=30,
+        )
+    assert (done.returncode, done.stderr) == (1, told)
 
 
 def test_completion_is_offered() -> None:

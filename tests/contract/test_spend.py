@@ -206,6 +206,15 @@ def test_what_comes_between_pages_moves_nothing(wire: Wire, filled: str) -> None
     assert times == {whole.read_time.ToNanoseconds()}
 
 
+def test_names_of_any_script_can_be_paged(wire: Wire, organization: str) -> None:
+    """Two names as long as names may be, of the largest characters there are, fit into a page token."""
+    face = "\N{GRINNING FACE}" * 127
+    for last in "ab":
+        spend(wire, organization, "0.1", agent=face + last, agent_type=face + last)
+    listed = [entry for answer in pages(wire, "ListAgentSpend", organization, page_size=1) for entry in answer.agents]
+    assert sorted(entry.agent[-1] for entry in listed) == ["a", "b"]
+
+
 def test_nothing_yet(wire: Wire, organization: str) -> None:
     """A month without calls is a month of days without cost."""
     wire.open(organization)

@@ -150,6 +150,12 @@ async def client(target: str) -> AsyncIterator[AsyncClient]:
         yield client
 
 
+async def test_long_reports_arrive(client: AsyncClient, script: Script) -> None:
+    """An answer may be longer than the 4 MB that gRPC takes by itself."""
+    script.lines = [report.GetMonthlyReportResponse(markdown="row\n" * 2_000_000)]
+    assert len((await client.get_monthly_report("acme")).markdown) == 8_000_000
+
+
 async def test_an_admitted_call_is_a_hold(client: AsyncClient, script: Script) -> None:
     """The verdict carries Decimals and aware times, and can be matched."""
     verdict = await client.reserve("acme", campaign="spring", amount="0.10", ttl=60)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("Time (UTC)", "Action", "Actor", "From", "Subject", "What", "Why", "Link")
 NUMBERS = ("Link",)
+OPTIONAL = ("Link", "From", "Why", "Subject", "Actor")
 # What the table tells of a denial; everything else is in the JSON.
 DENIAL_NAMES = ("reason", "requested", "shortfall", "budget")
 LIMIT_DEFAULT = 100
@@ -90,7 +91,7 @@ def audit(
     if as_json:
         print_json({"organization": organization, "audit_events": [_document(event) for event in events]})
     elif events:
-        print_table(COLUMNS, [_row(event) for event in events], right=NUMBERS)
+        print_table(COLUMNS, [_row(event) for event in events], right=NUMBERS, optional=OPTIONAL)
     else:
         console().print("The trail has no such entry.")
 

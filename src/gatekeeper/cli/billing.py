@@ -84,7 +84,8 @@ def billing(
     if as_json:
         print_json({"organization": organization, **profile_document(profile)})
     else:
-        print_table(("", ""), [[name, shown(f"{value}")] for name, value in profile_document(profile).items()])
+        rows = [[name, shown(f"{value}")] for name, value in profile_document(profile).items()]
+        print_table(("Field", "Value"), rows)
 
 
 def _rate(tax_rate: str | None, category: TaxCategory | None) -> str | None:

@@ -17,7 +17,7 @@ from .invoice_files import Exported, FileFailed
 from .invoice_mail import NotSent, open_mail
 from .invoice_months import MONTH
 from .invoice_run import Run, Wanted, run_all
-from .invoice_texts import COLUMNS, invoice_document, invoice_row, invoice_text, unbilled_text
+from .invoice_texts import COLUMNS, NUMBERS, OPTIONAL, invoice_document, invoice_row, invoice_text, unbilled_text
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Target, TokenFile, fail
 from .output import print_json, print_table
 
@@ -131,8 +131,10 @@ class _Asked(Wanted):
             _refuse("is needed, or --all", "--organization")
         if self.every and any((self.number, self.credit, self.as_list, self.draft)):
             _refuse("takes no --number, --credit, --list or --draft", "--all")
-        if self.as_list and any((self.number, self.credit, self.draft)):
-            _refuse("takes no --number, --credit or --draft", "--list")
+        if self.as_list and any((self.number, self.credit, self.draft, formats)):
+            _refuse("takes no --number, --credit, --draft or --format", "--list")
+        if self.number and self.draft:
+            _refuse("takes no --draft: what was issued is none", "--number")
         if self.credit and any((self.number, self.period, self.draft)):
             _refuse("takes no month, --number or --draft", "--credit")
         if bool(self.credit) != bool(self.reason.strip()):
@@ -168,7 +170,7 @@ def _print_list(found: Sequence[Invoice], unbilled: Sequence[str], *, as_json: b
         print_json({"invoices": [invoice_document(each) for each in found], "unbilled_periods": unbilled})
         return
     if found:
-        print_table(COLUMNS, [invoice_row(each) for each in found], right=("net", "tax", "total"))
+        print_table(COLUMNS, [invoice_row(each) for each in found], right=NUMBERS, optional=OPTIONAL)
     else:
         typer.echo("Nothing was issued.")
     if unbilled:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -42,10 +45,24 @@ class _Responses(Protocol):
 def write_files(responses: _Responses, folder: Path, progress: Progress) -> Exported:
     """Write what an export sends into a folder; return the invoice and its files. Raises `FileFailed`."""
     coming = iter(responses)
-    exported = Exported(invoice=next(coming).invoice)
-    for response in coming:
-        exported.paths.append(_write_file(response.chunk, coming, folder, exported, progress))
+    with _interrupted_by_sigterm():
+        exported = Exported(invoice=next(coming).invoice)
+        for response in coming:
+            exported.paths.append(_write_file(response.chunk, coming, folder, exported, progress))
     return exported
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let whoever ends the command find no half files, as with Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _write_file(
@@ -56,18 +73,38 @@ def _write_file(
     unfinished = folder / f".{path.name}.{os.getpid()}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         with unfinished.open("wb") as out:
             _copy(first, coming, out, lambda done, entries: _tell(progress, path, exported, done, entries))
             out.flush()
             os.fsync(out.fileno())
         unfinished.replace(path)
     except OSError as error:
-        message = f"{path}: {error.strerror or error}. The invoice stands; the same command gives the same one again"
+        again = ". The invoice stands; the same command gives the same one again" if exported.invoice.number else ""
+        message = f"{path}: {error.strerror or error}{again}"
         raise FileFailed(message) from error
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return path
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what commands that were killed have left of a file; those that still run write theirs."""
+    for leftover in path.parent.glob(f".{escape(path.name)}.*.part"):
+        pid = leftover.name.split(".")[-2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            leftover.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _copy(

@@ -15,7 +15,7 @@ from gatekeeper.domain.invoice_formats import InvoiceFormat
 from .invoice_files import Exported, FileFailed, Progress, folder_name, write_files
 from .invoice_mail import NotSent, send
 from .invoice_months import last_month, months_due
-from .invoice_texts import invoice_document, invoice_text
+from .invoice_texts import invoice_document, invoice_text, seller_warning
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Run:
             which["draft"] = True
         with _progress() as progress:
             exported = write_files(self.client.export_invoice(organization, **which), folder, progress)
+        if not self.wanted.number and (warning := seller_warning(exported.invoice)):
+            typer.echo(f"gatekeeper: {warning}", err=True)
         if self.mail is not None and exported.invoice.number:
             send(self.mail, exported)
         return exported

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gatekeeper_client.v1.invoice_pb2 import BillingProfile, Invoice
 
 COLUMNS = ("number", "kind", "period", "date", "due", "net", "tax", "total", "credits", "credited by")
+NUMBERS = ("net", "tax", "total")
+OPTIONAL = ("due", "tax", "net", "date", "credits", "credited by")
 AMOUNTS = ("ledger_amount", "net_amount", "tax_amount", "total_amount", "override_amount")
 TEXTS = (
     "number",
@@ -38,6 +40,17 @@ def invoice_text(invoice: Invoice, paths: Sequence[Path]) -> str:
     told = f"{named} of {shown(invoice.organization)!r} for {invoice.period}: {total} {currency}"
     told += f" (tax {tax}), {invoice.entries:,} executions, due {invoice.due_date}."
     return "\n".join([told, *map(str, paths)])
+
+
+def seller_warning(invoice: Invoice) -> str:
+    """Tell what to do about an invoice that does not say who bills; nothing where it does, or is a draft."""
+    if invoice.seller.legal_name or _kind(invoice) != "invoice":
+        return ""
+    return (
+        f"invoice {invoice.number} of {shown(invoice.organization)!r} does not say who bills: set"
+        f" GATEKEEPER_SELLER_NAME, GATEKEEPER_SELLER_ADDRESS … for the server;"
+        f" `--credit {invoice.number}` then takes it back, and its month can be issued anew"
+    )
 
 
 def invoice_document(invoice: Invoice, paths: Sequence[Path] = ()) -> dict[str, Any]:

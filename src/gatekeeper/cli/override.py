@@ -16,7 +16,7 @@ from .durations import read_ttl
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Target, TokenFile, amount_option
 from .output import print_json, print_table
 from .override_options import Amount, Id, Name, Reason, Reservation, Ttl, calls, ttl_field
-from .override_texts import COLUMNS, NUMBERS, made_text, override_document, override_row
+from .override_texts import COLUMNS, NUMBERS, OPTIONAL, made_text, override_document, override_row
 
 if TYPE_CHECKING:
     from gatekeeper_client import fields
@@ -133,7 +133,7 @@ def list_overrides(
     if as_json:
         print_json({"organization": organization, "overrides": [override_document(override) for override in found]})
     elif found:
-        print_table(COLUMNS, [override_row(override) for override in found], right=NUMBERS)
+        print_table(COLUMNS, [override_row(override) for override in found], right=NUMBERS, optional=OPTIONAL)
     else:
         typer.echo("There is no such override.")
 

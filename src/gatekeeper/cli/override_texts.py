@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 IN_FORCE_COLUMNS = ("Override", "For", "Up to", "Cost", "Held", "Left", "Until (UTC)", "Why")
 COLUMNS = (*IN_FORCE_COLUMNS[:2], "State", *IN_FORCE_COLUMNS[2:-1], "Who", "Used by", "Why")
 NUMBERS = ("Up to", "Cost", "Held", "Left")
+OPTIONAL = ("Held", "Cost", "Used by", "Who", "Up to", "Why")
 
 
 def state_of(override: Override) -> str:

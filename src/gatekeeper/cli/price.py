@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RATES = ("input", "cached_input", "cache_write_input", "output", "call")
 COLUMNS = ("Model", "From", "Input", "Cached", "Cache write", "Output", "Call", "Book")
+OPTIONAL = ("Book", "From", "Call", "Cache write")
 
 
 def _price_option(help_text: str, *names: str) -> Any:
@@ -55,7 +56,7 @@ def list_prices(
         print_json({"currency": prices.currency, "models": models, "agent_types": agent_types})
         return
     if models:
-        print_table(COLUMNS, [_row(entry) for entry in models], right=COLUMNS[2:7])
+        print_table(COLUMNS, [_row(entry) for entry in models], right=COLUMNS[2:7], optional=OPTIONAL)
         typer.echo(f"{prices.currency} per million tokens, and per call.")
     if agent_types:
         rows = [tuple(entry.values()) for entry in agent_types]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,18 +16,16 @@ from .audit import read_instant
 from .connection import open_client
 from .csv_output import print_csv
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Target, TokenFile
-from .output import console, print_json, print_table, shown
+from .output import console, counted, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from gatekeeper_client import fields
     from gatekeeper_client.v1.report_service_pb2 import GetSpendSummaryResponse
 
-T = TypeVar("T")
-
 LIMIT_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1000
 
-app = typer.Typer(help="Tell what money went for.", rich_markup_mode=None)
+app = typer.Typer(help="Tell what money went for.", rich_markup_mode=None, no_args_is_help=True)
 
 Month = Annotated[str, typer.Argument(metavar="[YYYY-MM]", help="Which month.", show_default="the current one")]
 AsOf = Annotated[
@@ -39,6 +35,10 @@ AsOf = Annotated[
     ),
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="At most so many.", show_default=f"{LIMIT_DEFAULT} in a table, else all"),
+]
 Name = Annotated[str, typer.Option(metavar="ID", help="Only this one's.")]
 
 
@@ -103,6 +103,7 @@ def _command(listing: Listing) -> Callable[..., None]:
         *,
         organization: Organization,
         as_of: AsOf = None,
+        limit: Limit = None,
         target: Target = None,
         token_file: TokenFile = None,
         ca_file: CaFile = None,
@@ -112,12 +113,15 @@ def _command(listing: Listing) -> Callable[..., None]:
         as_csv: AsCsv = False,
     ) -> None:
         _check_format(as_json=as_json, as_csv=as_csv)
+        most = limit if as_json or as_csv else limit or LIMIT_DEFAULT
         with open_client(
             target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
         ) as client:
             which: fields.SpendList = {**_month(period, as_of), "page_size": PAGE_SIZE_MAX}
             found = list(getattr(client, listing.method)(organization, **which))
-        _print_listing(listing, organization, found, as_json=as_json, as_csv=as_csv)
+        _print_listing(listing, organization, found[:most], as_json=as_json, as_csv=as_csv)
+        if found[:most] != found and not (as_json or as_csv):
+            typer.echo(f"And {len(found[most:]):,} more; --limit tells how many to show.")
 
     command.__doc__ = f"List a month's spend by {' and '.join(listing.names).replace('_', ' ')}, the dearest first."
     return command
@@ -174,18 +178,20 @@ def executions(
         open_client(
             target, token_file=token_file, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
         ) as client,
-        _counted(islice(client.list_executions(organization, **which), limit), limit) as found,
+        counted(islice(client.list_executions(organization, **which), limit), limit) as found,
     ):
         if as_csv:
-            print_csv(EXECUTION_CSV_COLUMNS, map(execution_cells, found))
+            first = list(islice(found, 1))  # before the head, which would stand alone where there is no answer
+            print_csv(EXECUTION_CSV_COLUMNS, map(execution_cells, chain(first, found)))
             return
         listed = list(found)
     if as_json:
         print_json({"organization": organization, "executions": [execution_document(each) for each in listed]})
     elif listed:
-        print_table(EXECUTION_COLUMNS, [row(each) for each in listed], right=("Cost", "Held"))
+        rows = [row(each) for each in listed]
+        print_table(EXECUTION_COLUMNS, rows, right=("Cost", "Held"), optional=("Held", "Agent", "Outcome", "Model"))
     else:
-        typer.echo("There is no such execution.")
+        typer.echo("No executions.")
 
 
 def _check_format(*, as_json: bool, as_csv: bool) -> None:
@@ -203,19 +209,19 @@ def _month(period: str, as_of: datetime | None) -> fields.Month:
 
 def _print_summary(found: GetSpendSummaryResponse) -> None:
     from .spend_texts import DAY_COLUMNS, summary_lines
-    from .status_table import COLUMNS, NUMBERS, budget_row
+    from .status_table import COLUMNS, NUMBERS, OPTIONAL, budget_row
     from .statuses import amount_text
 
     console().print(f"{shown(found.organization)}, {found.period}, amounts in {found.spend.cost.currency_code}")
     print_table(("", "Month"), summary_lines(found), right=("Month",))
     if found.HasField("budget"):
-        print_table(COLUMNS, [budget_row(found.budget)], right=NUMBERS)
+        print_table(COLUMNS, [budget_row(found.budget)], right=NUMBERS, optional=OPTIONAL)
     days = [[day.day, amount_text(day.cost), f"{day.calls:,}"] for day in found.days]
     print_table(DAY_COLUMNS, days, right=DAY_COLUMNS[1:])
 
 
 def _print_listing(listing: Listing, organization: str, found: Sequence[Any], *, as_json: bool, as_csv: bool) -> None:
-    from .spend_texts import COLUMNS, CSV_COLUMNS, entry_document, entry_row, spend_cells
+    from .spend_texts import COLUMNS, CSV_COLUMNS, OPTIONAL, entry_document, entry_row, spend_cells
 
     names = listing.names
     if as_json:
@@ -225,23 +231,7 @@ def _print_listing(listing: Listing, organization: str, found: Sequence[Any], *,
         print_csv((*names, *CSV_COLUMNS), rows)
     elif found:
         heads = [name.replace("_", " ").capitalize() for name in names]
-        print_table((*heads, *COLUMNS), [entry_row(each, names) for each in found], right=COLUMNS)
+        lines = [entry_row(each, names) for each in found]
+        print_table((*heads, *COLUMNS), lines, right=COLUMNS, optional=OPTIONAL)
     else:
         typer.echo("Nothing was spent.")
-
-
-@contextmanager
-def _counted(items: Iterable[T], most: int | None) -> Iterator[Iterator[T]]:
-    """Yield the items, and show on a terminal how many have come."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    with Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not (sys.stderr.isatty()),
-    ) as bar:
-        yield iter(bar.track(items, total=most, description="executions"))

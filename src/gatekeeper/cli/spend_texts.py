@@ -40,6 +40,7 @@ QUOTIENTS: Final = ("cost_per_call", "cost_per_conversion")
 RATIOS: Final = ("success_rate_percent", "quality_score", "impact_score", "return_on_spend")
 # The columns of a list for people, behind the names that it goes by.
 COLUMNS: Final = ("Cost", "Share", "Calls", "Input tokens", "Output tokens", "Cost a call", "Success", "Used")
+OPTIONAL: Final = ("Output tokens", "Input tokens", "Cost a call", "Success", "Used", "Share")
 CSV_COLUMNS: Final = ("currency", *AMOUNTS, *COUNTS, *QUOTIENTS, *RATIOS, "latency_s", "share_percent")
 DAY_COLUMNS: Final = ("Day", "Cost", "Calls")
 TEXTS: Final = (
@@ -214,7 +215,8 @@ def _budgeted(entry: Any) -> bool:
 
 def execution_document(execution: Execution) -> dict[str, Any]:
     """Return an entry of the billing log for programs."""
-    return dict(zip(EXECUTION_CSV_COLUMNS, map(_plain, execution_cells(execution)), strict=True))
+    cells = dict(zip(EXECUTION_CSV_COLUMNS, map(_plain, execution_cells(execution)), strict=True))
+    return {**cells, "late": execution.late}
 
 
 def execution_cells(execution: Execution) -> list[Cell]:

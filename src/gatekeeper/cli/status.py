@@ -11,7 +11,8 @@ from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Tar
 from .output import console, print_json, print_table
 from .override_texts import IN_FORCE_COLUMNS, in_force_row, override_document
 from .override_texts import NUMBERS as OVERRIDE_NUMBERS
-from .status_table import COLUMNS, NUMBERS, budget_row
+from .override_texts import OPTIONAL as OVERRIDE_OPTIONAL
+from .status_table import COLUMNS, NUMBERS, OPTIONAL, budget_row
 from .statuses import scopes_of, status_document
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ def _print(organization: str, answer: GetStatusResponse) -> None:
     currency = f", amounts in {answer.budgets[0].cap.currency_code}" if answer.budgets else ""
     console().print(Text.assemble(organization, " ", verdict, currency))
     if answer.budgets:
-        print_table(COLUMNS, [budget_row(budget) for budget in answer.budgets], right=NUMBERS)
+        print_table(COLUMNS, [budget_row(budget) for budget in answer.budgets], right=NUMBERS, optional=OPTIONAL)
     else:
         console().print("No budget had a balance then.")
     if answer.overrides:
-        print_table(IN_FORCE_COLUMNS, [in_force_row(override) for override in answer.overrides], right=OVERRIDE_NUMBERS)
+        rows = [in_force_row(override) for override in answer.overrides]
+        print_table(IN_FORCE_COLUMNS, rows, right=OVERRIDE_NUMBERS, optional=OVERRIDE_OPTIONAL)

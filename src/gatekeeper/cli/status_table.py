@@ -16,6 +16,7 @@ COLOURS = {"OK": "green", "WARNING": "yellow", "CRITICAL": "red", "EXCEEDED": "b
 BAR_LENGTH = 12
 COLUMNS = ("Budget", "Period", "Cap", "Spent", "Held", "Left", "Used", "", "State")
 NUMBERS = ("Cap", "Spent", "Held", "Left", "Used")
+OPTIONAL = ("", "Held", "Used", "Period")
 
 
 def budget_row(budget: BudgetStatus) -> list[Text]:

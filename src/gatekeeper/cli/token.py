@@ -15,7 +15,7 @@ from gatekeeper.domain.access import Role
 from .actor import actor
 from .options import AsJson, DatabaseUrl, DataDir, PgBin, fail_cleanly, settings_of
 from .output import print_json, print_table
-from .token_texts import COLUMNS, made_text, token_document, token_row, token_text
+from .token_texts import COLUMNS, OPTIONAL, made_text, token_document, token_row, token_text
 
 if TYPE_CHECKING:
     from gatekeeper.domain.budget import Scope
@@ -107,7 +107,7 @@ def list_tokens(
     if as_json:
         print_json({"tokens": [token_document(token) for token in found]})
     elif found:
-        print_table(COLUMNS, [token_row(token) for token in found])
+        print_table(COLUMNS, [token_row(token) for token in found], optional=OPTIONAL)
     else:
         typer.echo("There is no token.")
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gatekeeper.domain.tokens import Token
 
 COLUMNS = ("Name", "Organization", "Role", "For", "Identity", "State", "Expires", "Last used", "Made by", "Id")
+OPTIONAL = ("Made by", "Last used", "Identity", "For", "Expires", "Organization")
 
 
 def token_document(token: Token) -> dict[str, Any]:

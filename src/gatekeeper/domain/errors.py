@@ -86,7 +86,7 @@ class ScopeNotFound(NotFound):
 
 
 class BudgetNotFound(NotFound):
-    """{organization!r} has no monthly budget of {scope} in {period}. ListBudgets tells which there are."""
+    """{organization!r} has no monthly budget of {scope} in {period}. See ListBudgets or `gatekeeper status`."""
 
 
 class ReservationNotFound(NotFound):
@@ -102,7 +102,7 @@ class TokenNotFound(NotFound):
 
 
 class InvoiceNotFound(NotFound):
-    """There is no invoice {number!r}. ListInvoices tells which there are."""
+    """There is no invoice {number!r}. ListInvoices, or `gatekeeper invoice --list`, tells which there are."""
 
 
 class Unauthenticated(GatekeeperError):

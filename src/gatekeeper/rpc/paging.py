@@ -28,7 +28,9 @@ def write_token(request: Message, position: Sequence[Any] | None) -> str:
     if position is None:
         return ""
     parts = [part.isoformat() if isinstance(part, datetime) else part for part in position]
-    return base64.urlsafe_b64encode(json.dumps([_digest(request), *parts]).encode()).decode()
+    # Not escaped: two names of 128 characters, each an escape of 12 bytes, would be longer than a token may be.
+    written = json.dumps([_digest(request), *parts], ensure_ascii=False)
+    return base64.urlsafe_b64encode(written.encode()).decode()
 
 
 def read_token(request: Any, length: int) -> list[str] | None:
