@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from io import BytesIO
 
 import facturx
@@ -51,6 +52,9 @@ def test_what_an_electronic_invoice_lacks_is_told(wire: Wire, organization: str,
     assert missing in refused.message
     assert refused.retry_delay_s is None
     assert books.invoice().net_amount.units == 1
+    # An invoice that was issued as it is could never be rendered so.
+    assert refusal(books.export, f"{datetime.now(UTC).year - 1}-12", kind).reason == "BILLING_INCOMPLETE"
+    assert not books.listed().invoices
 
 
 def test_electronic_invoices_come_over_the_wire(start_server: ServerFactory, database_url: str) -> None:

@@ -9,9 +9,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from gatekeeper.domain.money import plain
-
-# What a formula begins with, for one spreadsheet or another.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+from gatekeeper.invoicing.csv_cells import text_cell
 
 Cell: TypeAlias = str | int | float | Decimal | None
 
@@ -28,4 +26,4 @@ def safe(cell: Cell) -> Cell:
     """Put an apostrophe before text that begins like a formula; numbers stay as they are, without an exponent."""
     if isinstance(cell, Decimal):
         return plain(cell)
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+    return text_cell(cell) if isinstance(cell, str) else cell

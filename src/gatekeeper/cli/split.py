@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +12,7 @@ import typer
 from gatekeeper.domain.cost_splits import SplitModel
 
 from .connection import open_client
+from .csv_output import print_csv
 from .months import MONTH_TIMEOUT_S, Month
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Target, TokenFile
 from .output import print_json, print_table, shown
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 # More is no file of rules.
 RULES_BYTES_MAX: Final = 1_000_000
 AMOUNTS: Final = ("own", "shared", "cost")
-# What spreadsheets take for the beginning of a formula.
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class By(StrEnum):
@@ -71,7 +68,11 @@ def split(
     if as_json:
         print_json(_document(organization, by, found))
     elif as_csv:
-        typer.echo(_csv(by, found), nl=False)
+        from gatekeeper_client import from_money
+
+        amounts = ([from_money(getattr(entry, name)) for name in AMOUNTS] for entry in found.entries)
+        rows = [[entry.id, *each, found.cost.currency_code] for entry, each in zip(found.entries, amounts, strict=True)]
+        print_csv([by.value, *AMOUNTS, "currency"], rows)
     else:
         rows = [[shown(entry.id) or "(none)", *_amounts(entry)] for entry in found.entries]
         total = ["all", "", "", amount_text(found.cost)]
@@ -155,13 +156,3 @@ def _document(organization: str, by: By, found: GetAttributedSpendResponse) -> d
         "cost": amount_text(found.cost),
         "read_time": instant_text(found.read_time),
     }
-
-
-def _csv(by: By, found: GetAttributedSpendResponse) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow([by.value, *AMOUNTS, "currency"])
-    for entry in found.entries:
-        name = f"'{entry.id}" if entry.id.startswith(FORMULA_STARTS) else entry.id
-        writer.writerow([name, *_amounts(entry), found.cost.currency_code])
-    return text.getvalue()

@@ -25,6 +25,9 @@ class InvoiceFormat(StrEnum):
 # kept as they were first rendered.
 OF_EXECUTIONS = frozenset({InvoiceFormat.CSV, InvoiceFormat.FOCUS})
 
+# Those of EN 16931, which demand more than an invoice must say, and libraries that a server may lack.
+ELECTRONIC = frozenset({InvoiceFormat.UBL, InvoiceFormat.CII, InvoiceFormat.FACTUR_X})
+
 ENDINGS: Mapping[InvoiceFormat, str] = {
     InvoiceFormat.PDF: ".pdf",
     InvoiceFormat.CSV: "-executions.csv",

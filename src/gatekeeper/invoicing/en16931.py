@@ -43,9 +43,7 @@ E_MAIL = "EM"
 
 def terms_of(document: InvoiceDocument) -> Terms:
     """Return an invoice in the norm's terms. Raises `BillingIncomplete`."""
-    missing = ", ".join(_missing(document))
-    if missing:
-        raise BillingIncomplete(missing=missing)
+    require_complete(document)
     upright = _Upright(document)
     return {
         **_heading(document),
@@ -56,6 +54,13 @@ def terms_of(document: InvoiceDocument) -> Terms:
         "BG-23": [_breakdown(document, upright)],
         "BG-25": [_line(document, line, upright) for line in document.lines] or [_nothing(document)],
     }
+
+
+def require_complete(document: InvoiceDocument) -> None:
+    """Raise `BillingIncomplete` for an invoice that does not say all that the norm demands."""
+    missing = ", ".join(_missing(document))
+    if missing:
+        raise BillingIncomplete(missing=missing)
 
 
 class _Upright:

@@ -63,7 +63,10 @@ class InvoiceExports:
         """Return what is asked for, by its number or its month."""
         period = read_month(request.period)
         if not request.number:
-            return await self._invoices.of_month(request.organization, period, actor, draft=request.draft)
+            formats = [FORMAT_OF[value] for value in request.formats]
+            return await self._invoices.of_month(
+                request.organization, period, actor, draft=request.draft, formats=formats
+            )
         issued = await self._invoices.find(request.organization, request.number)
         if period and period != issued.document.period:
             problem = f"is not the month of {request.number!r}, which is {issued.document.period}; name one of both"

@@ -7,19 +7,21 @@ lies between, adding the executions up, waits for nobody and nobody for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
 from gatekeeper.domain import errors, invoice_events
 from gatekeeper.domain import invoices as rules
 from gatekeeper.domain.access import Actor
 from gatekeeper.domain.audit import AuditEvent, AuditKey
+from gatekeeper.domain.invoice_formats import ELECTRONIC, InvoiceFormat
 from gatekeeper.domain.invoices import Branding, Heading, InvoiceDocument, InvoiceKind, Party
 from gatekeeper.domain.organization import Organization
 from gatekeeper.domain.periods import periods_at
-from gatekeeper.invoicing import canonical
+from gatekeeper.invoicing import canonical, en16931
 from gatekeeper.storage import audit, billing_profiles, budgets, months
 from gatekeeper.storage import invoices as storage
 from gatekeeper.storage.connections import Connection, Pool, wrap_errors
@@ -93,11 +95,20 @@ class Invoices:
         self._empty_months = empty_months
         self._snapshots = asyncio.Semaphore(SNAPSHOTS_MAX)
 
-    async def of_month(self, organization: str, period: str, actor: Actor, *, draft: bool = False) -> Issued:
+    async def of_month(
+        self,
+        organization: str,
+        period: str,
+        actor: Actor,
+        *,
+        draft: bool = False,
+        formats: Collection[InvoiceFormat] = (),
+    ) -> Issued:
         """Return the invoice of a month, the current one for an empty `period`; issue it if that was not done.
 
-        The current month is a draft, and every month that was not issued if `draft`.
-        Raises `OrganizationNotFound`, `PeriodNotOver` or `NothingToInvoice`.
+        The current month is a draft, and every month that was not issued if `draft`. None is issued that could not be
+        rendered as one of `formats`. Raises `OrganizationNotFound`, `PeriodNotOver`, `NothingToInvoice`,
+        `BillingIncomplete` or `FormatUnavailable`.
         """
         with wrap_errors():
             for _ in range(ATTEMPTS_MAX):
@@ -117,6 +128,8 @@ class Invoices:
                     continue
                 if is_draft:
                     return await asyncio.to_thread(_kept, prepared.document, prepared.written)
+                # An invoice stands for ever: what cannot come of it is told before.
+                _require_renderable(prepared.document, formats)
                 if issued := await self._issue(prepared, actor):
                     return issued
         raise errors.QueueFull
@@ -259,6 +272,14 @@ class Invoices:
     async def _write(self, connection: Connection, issued: Issued, place: storage.Place, event: AuditEvent) -> None:
         await storage.add_invoice(connection, issued.document, place, issued.text, issued.content_hash)
         await audit.write_event(connection, issued.document.organization, event, self._audit_key)
+
+
+def _require_renderable(document: InvoiceDocument, formats: Collection[InvoiceFormat]) -> None:
+    """Raise `FormatUnavailable` or `BillingIncomplete` for what an invoice could not be rendered as."""
+    if electronic := sorted(ELECTRONIC.intersection(formats)):
+        if find_spec("facturx") is None:
+            raise errors.FormatUnavailable(format=electronic[0], extra="einvoice")
+        en16931.require_complete(document)
 
 
 async def _lock(connection: Connection, organization: str) -> tuple[datetime, Organization]:
