@@ -69,6 +69,8 @@ async def _http(settings: Settings, parts: Parts, stack: AsyncExitStack) -> str 
         readiness=parts.health,
         figures=figures,
         streams=lambda: len(parts.streams),
+        exports=lambda: len(parts.exports),
+        places=parts.invoice_files.places,
         channels=[channel.name for channel in parts.channels],
     )
     return await stack.enter_async_context(serving(build_app(sources, hosts), settings.http_listen))

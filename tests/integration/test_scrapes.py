@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from gatekeeper.services.figures import FRESH_S
-from gatekeeper_client.v1 import budget_pb2
+from gatekeeper_client.v1 import budget_pb2, invoice_pb2
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
 from tests.contract.secured import Secured
@@ -123,6 +123,23 @@ def test_watchers_are_counted(watch: Watch, wire_to: Connect) -> None:
     scrape = watched.scrape()
     assert scrape.of("gatekeeper_rpcs_total", method="WatchStatus", code="CANCELLED") == 1
     assert scrape.of("gatekeeper_rpc_duration_seconds_count", method="WatchStatus") is None
+
+
+def test_exports_are_counted(watch: Watch, wire_to: Connect) -> None:
+    """Open ones have a gauge apart from watchers, and so have their files while they are made."""
+    watched = watch()
+    wire = wire_to(watched)
+    wire.cap("acme", "10")
+    request = pb.ExportInvoiceRequest(organization="acme", formats=[invoice_pb2.INVOICE_FORMAT_PDF])
+    export = wire.gatekeeper.ExportInvoice(request)
+    assert next(export)
+    until(lambda: watched.scrape().of("gatekeeper_renderings") == 1)
+    scrape = watched.scrape()
+    assert (scrape.of("gatekeeper_export_streams"), scrape.of("gatekeeper_watch_streams")) == (1, 0)
+    export.cancel()
+    until(lambda: watched.scrape().of("gatekeeper_export_streams") == 0)
+    scrape = watched.scrape()
+    assert (scrape.of("gatekeeper_renderings"), scrape.of("gatekeeper_renderings_waiting")) == (0, 0)
 
 
 def test_every_metric_is_explained(watch: Watch) -> None:

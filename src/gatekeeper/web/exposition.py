@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from gatekeeper.metrics import Metrics
 from gatekeeper.services.figures import FigureReader
 from gatekeeper.services.gate import Gate
+from gatekeeper.services.rendering_places import RenderingPlaces
 from gatekeeper.storage.connections import Pool
 
 from . import gauges
@@ -36,7 +37,10 @@ class Readiness(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where metrics come from; `streams` tells how many streams of WatchStatus are open, `channels` where alerts go."""
+    """Where metrics come from; `channels` tells where alerts go.
+
+    `streams` tells how many streams of WatchStatus are open, `exports` how many of ExportInvoice.
+    """
 
     metrics: Metrics
     gate: Gate
@@ -44,6 +48,8 @@ class Sources:
     readiness: Readiness
     figures: FigureReader
     streams: Callable[[], int]
+    exports: Callable[[], int]
+    places: RenderingPlaces
     channels: Sequence[str]
 
 
@@ -72,4 +78,5 @@ def _of_process(sources: Sources) -> Iterator[Metric]:
     yield from sources.metrics.registry.collect()
     yield from gauges.of_readiness(sources.readiness.serving, sources.readiness.parts)
     yield from gauges.of_gate(sources.gate, sources.streams())
+    yield from gauges.of_exports(sources.exports(), sources.places)
     yield from gauges.of_pools(sources.pools)

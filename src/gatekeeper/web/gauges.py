@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from gatekeeper.services.figures import Figures
 from gatekeeper.services.gate import Gate
+from gatekeeper.services.rendering_places import RenderingPlaces
 from gatekeeper.storage.connections import Pool
 from gatekeeper.storage.metrics import Counts, FullBudget, Verified
 
@@ -52,6 +53,13 @@ def of_gate(gate: Gate, streams: int) -> Iterator[Metric]:
     yield _gauge("gate_waiting_max", "How many may wait altogether.", gate.limits.queue_total_max)
     yield _gauge("gate_lanes", "Organizations with calls under way.", gate.lanes)
     yield _gauge("watch_streams", "Open streams of WatchStatus.", streams)
+
+
+def of_exports(exports: int, places: RenderingPlaces) -> Iterator[Metric]:
+    """Yield how many exports are open, and how many files of theirs are made or wait for that."""
+    yield _gauge("export_streams", "Open streams of ExportInvoice.", exports)
+    yield _gauge("renderings", "Files of invoices that are being rendered.", places.under_way)
+    yield _gauge("renderings_waiting", "Those that wait for others.", places.waiting)
 
 
 def of_pools(pools: Sequence[Pool]) -> Iterator[Metric]:
