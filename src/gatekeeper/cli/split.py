@@ -12,7 +12,7 @@ import typer
 from gatekeeper.domain.cost_splits import SplitModel
 
 from .connection import open_client
-from .csv_output import print_csv
+from .csv_output import Cell, print_csv
 from .months import MONTH_TIMEOUT_S, Month
 from .options import AsJson, CaFile, CertificateFile, KeyFile, Organization, Target, TokenFile
 from .output import print_json, print_table, shown
@@ -70,9 +70,11 @@ def split(
     elif as_csv:
         from gatekeeper_client import from_money
 
-        amounts = ([from_money(getattr(entry, name)) for name in AMOUNTS] for entry in found.entries)
-        rows = [[entry.id, *each, found.cost.currency_code] for entry, each in zip(found.entries, amounts, strict=True)]
-        print_csv([by.value, *AMOUNTS, "currency"], rows)
+        cells: list[list[Cell]] = [
+            [entry.id, *(from_money(getattr(entry, name)) for name in AMOUNTS), found.cost.currency_code]
+            for entry in found.entries
+        ]
+        print_csv([by.value, *AMOUNTS, "currency"], cells)
     else:
         rows = [[shown(entry.id) or "(none)", *_amounts(entry)] for entry in found.entries]
         total = ["all", "", "", amount_text(found.cost)]
