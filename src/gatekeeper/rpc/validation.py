@@ -6,8 +6,9 @@ full descriptors: half a microsecond, beside five for the rules themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
+from typing import Any
 
 import protovalidate
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -16,9 +17,10 @@ from google.protobuf.message import Message
 from .statuses import InvalidRequest
 
 RULES = "rules.binpb"
-# Of a larger message the first violation is told alone: a list of sixty thousand bad numbers would otherwise take a
-# second, in which no call is answered.
-ALL_TOLD_BYTES_MAX = 2048
+PACKAGE = "gatekeeper.v1"
+# A list that is too long is told by itself, and nothing of what is in it: sixty thousand bad numbers would take a
+# second, in which no call is answered. No smaller message has many.
+SMALL_BYTES_MAX = 2048
 # The patterns of the protos, in words: the first of which a part is in the pattern.
 HINTS = {
     "[0-9]{1,2}([.]": "must be a number of percent like 19 or 8.1",
@@ -41,27 +43,62 @@ class Validator:
         files = descriptor_pb2.FileDescriptorSet.FromString(resources.files(__package__).joinpath(RULES).read_bytes())
         for file in files.file:
             self._pool.Add(file)
+        self._entries_max = _entries_max(self._pool, files)
         self._rules = protovalidate.Validator()
 
     def checker(self, name: str) -> Callable[[Message], bytes]:
         """Return what checks messages of the full name `name`, and returns their canonical bytes.
 
-        It raises `InvalidRequest` with every violation, or the first one of a large message. A field that this version
-        does not know is one: it may bound the call in a way that the server would silently leave out.
+        It raises `InvalidRequest` with every violation, or with the one list that is too long. A field that this
+        version does not know is one: it may bound the call in a way that the server would silently leave out.
         """
         ruled = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(name))
-        rules = self._rules
+        rules, entries_max = self._rules, self._entries_max
 
         def check(message: Message) -> bytes:
             serialized = message.SerializeToString(deterministic=True)
             request = ruled.FromString(serialized)
-            violations = rules.collect_violations(request, fail_fast=len(serialized) > ALL_TOLD_BYTES_MAX)
+            if len(serialized) > SMALL_BYTES_MAX:
+                _require_short_lists(request, entries_max)
+            violations = rules.collect_violations(request)
             request.DiscardUnknownFields()
             if violations or request.ByteSize() != len(serialized):
                 raise InvalidRequest([*map(_describe, violations), *_unknown(len(serialized) - request.ByteSize())])
             return serialized
 
         return check
+
+
+def _entries_max(pool: descriptor_pool.DescriptorPool, files: descriptor_pb2.FileDescriptorSet) -> Mapping[str, int]:
+    """Return how many entries lists may have, by the full names of their fields."""
+    rules = pool.FindExtensionByName("buf.validate.field")
+    options = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.protobuf.FieldOptions"))
+    # Options are read with the types that they are made of, once these are known.
+    message_factory.GetMessageClass(pool.FindMessageTypeByName("buf.validate.FieldRules"))
+    found = {}
+    for file in files.file:
+        for message in file.message_type if file.package == PACKAGE else ():
+            for field in message.field:
+                stated: Any = options.FromString(field.options.SerializeToString())
+                if most := stated.Extensions[rules].repeated.max_items:
+                    found[f"{PACKAGE}.{message.name}.{field.name}"] = most
+    return found
+
+
+def _require_short_lists(message: Message, entries_max: Mapping[str, int], path: str = "") -> None:
+    """Raise `InvalidRequest` for the first list that has more entries than it may."""
+    for field, value in message.ListFields():
+        name = f"{path}.{field.name}" if path else field.name
+        most = entries_max.get(field.full_name)
+        if most is not None and len(value) > most:
+            raise InvalidRequest([(name, f"must contain no more than {most} item(s)")])
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        if not field.is_repeated:
+            _require_short_lists(value, entries_max, name)
+            continue
+        for index, entry in enumerate(value):
+            _require_short_lists(entry, entries_max, f"{name}[{index}]")
 
 
 def _unknown(surplus: int) -> list[tuple[str, str]]:
