@@ -67,7 +67,9 @@ def books(start_server: ServerFactory, database_url: str) -> Books:
     """Start a server whose time is set."""
     with psycopg.connect(database_url) as connection:
         connection.execute(SHIFTED_CLOCK)
-    server = start_server(database_url=database_url + SEARCH_PATH, MAX_MONTHLY_BUDGET="1000000")
+    server = start_server(
+        database_url=database_url + SEARCH_PATH, MAX_MONTHLY_BUDGET="1000000", GATEKEEPER_SELLER_NAME="Example Ltd"
+    )
     return Books(server, database_url)
 
 
