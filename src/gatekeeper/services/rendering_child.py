@@ -27,7 +27,7 @@ from gatekeeper.storage.invoice_sums import DailyCost, read_daily, read_executio
 from .frames import END, ERROR, FRAME_BYTES_MAX, FrameWriter
 
 # Calls come first.
-NICENESS = 10
+NICENESS = 19
 T = TypeVar("T")
 
 
