@@ -97,7 +97,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        length = int(self.headers["content-length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # Whoever sent it was killed, or gave it up, in the middle: nothing has come.
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         whim = self.server.receive(body, headers)
         if whim in {Whim.HANGS, Whim.FORGETS}:
