@@ -10,7 +10,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 export UV
 BIN := .venv/bin
 STAMP := .venv/.synced
-WORKERS ?= 2
+# More than a machine's two cores: tests wait for others as much as they compute.
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest
 
 help: ## Tell what can be made
