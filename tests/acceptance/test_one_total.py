@@ -99,9 +99,10 @@ def file_totals(folder: Path, number: str) -> dict[str, Decimal]:
     text = "".join(page.extract_text() for page in PdfReader(found["pdf"]).pages)
     assert number in text
     exact = Decimal(invoice["ledger_amount"])
+    whole, _, fraction = plain(exact).partition(".")
     return {
         "json": exact,
-        "pdf": exact if f"{exact:,}" in text or plain(exact) in text else Decimal(-1),
+        "pdf": exact if f" {int(whole):,}.{fraction}" in text else Decimal(-1),
         "csv": sum_of(found["csv"], "cost"),
         "csv-lines": sum_of(found["csv-lines"], "cost"),
         "focus": sum_of(found["focus"], "BilledCost"),
