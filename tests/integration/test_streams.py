@@ -111,6 +111,31 @@ def test_a_stop_ends_them(opened: Callable[..., Any], most: int, loop: str) -> N
     run(test(), loop)
 
 
+@pytest.mark.parametrize("opened", [watch, reflect])
+def test_a_stop_while_something_is_on_its_way(opened: Callable[..., Any]) -> None:
+    """However far a message has come when the server stops, the caller hears that it stops."""
+
+    async def status(passes: int) -> grpc.StatusCode:
+        async with serving() as (health, _, (channel,)):
+            call = opened(channel)
+            streams = health.servicer.watches if opened is watch else health.reflections
+            while not streams:
+                await asyncio.sleep(0)
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            await health.end_streams()
+            async with asyncio.timeout(TIMEOUT_S):
+                with pytest.raises(grpc.aio.AioRpcError) as ended:
+                    while await call.read():
+                        pass
+            return ended.value.code()
+
+    async def test() -> None:
+        assert {await status(passes) for passes in range(25)} == {grpc.StatusCode.UNAVAILABLE}
+
+    run(test())
+
+
 def test_a_watch_tells_each_change() -> None:
     """Those who watch hear of every change, of a service that there is not that it is unknown, and nothing twice."""
 

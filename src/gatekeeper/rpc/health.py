@@ -9,7 +9,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from .streams import Context, Streams
+from .streams import Context, Streams, send
 
 log = structlog.get_logger(__name__)
 
@@ -103,5 +103,5 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
                 status = self._status if request.service in self._services else SERVICE_UNKNOWN
                 if status != told:
                     told = status
-                    await context.write(health_pb2.HealthCheckResponse(status=status))
+                    await send(context, health_pb2.HealthCheckResponse(status=status))
                 await changed.wait()

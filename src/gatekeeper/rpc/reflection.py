@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
-from .streams import Context, Streams
+from .streams import Context, Streams, send
 
 
 def add_reflection(server: grpc.aio.Server, services: tuple[str, ...], streams: Streams) -> None:
@@ -53,4 +53,4 @@ class Reflection(reflection_pb2_grpc.ServerReflectionServicer):
         """Answer one request after the other."""
         async with self._streams.one(context):
             async for answer in self._unbounded.ServerReflectionInfo(requests, context):
-                await context.write(answer)
+                await send(context, answer)

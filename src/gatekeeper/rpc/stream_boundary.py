@@ -18,7 +18,7 @@ from gatekeeper.domain.access import Caller
 from .authentication import Authentication
 from .boundary import Boundary, CallInfo, Context, Unreadable, admitting, refuse
 from .shares import party
-from .streams import Streams
+from .streams import Streams, send
 from .witness import Witness
 
 # Streams of one party: a screen each for everybody in a large office, and a quarter of what a server takes by default.
@@ -86,16 +86,10 @@ async def _write(context: Context, message: bytes) -> Future[None] | None:
 
     Raises `_CallerGone`.
     """
-    writing = asyncio.ensure_future(context.write(message))
     try:
-        is_taken, _ = await asyncio.wait({writing}, timeout=WRITE_TIMEOUT_S)
-    except CancelledError:
-        writing.cancel()
-        raise
-    if not is_taken:
-        return writing
-    await _taken(writing)
-    return None
+        return await send(context, message, WRITE_TIMEOUT_S)
+    except grpc.aio.InternalError:
+        raise _CallerGone from None
 
 
 async def _taken(writing: Future[None]) -> None:

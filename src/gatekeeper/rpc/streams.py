@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import CancelledError, Future
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -15,6 +16,29 @@ from gatekeeper.domain.errors import Draining, TooManyStreams
 from .boundary import refusal_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+# How long a stream that ends waits for a message on its way: gRPC takes no status beside it.
+LAST_MESSAGE_S = 1.0
+
+
+async def send(context: Context, message: Any, timeout_s: float | None = None) -> Future[None] | None:
+    """Send a message; return once gRPC takes another, or what waits for that where it takes too long.
+
+    Cancelled, it gives the message a moment to leave, so that why the stream ends can be said after it. Raises
+    `grpc.aio.InternalError` where the caller has gone.
+    """
+    writing = asyncio.ensure_future(context.write(message))
+    try:
+        is_taken, _ = await asyncio.wait({writing}, timeout=timeout_s)
+    except CancelledError:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_MESSAGE_S):
+                await asyncio.gather(writing, return_exceptions=True)
+        raise
+    if not is_taken:
+        return writing
+    writing.result()
+    return None
 
 
 class Streams:
