@@ -65,7 +65,7 @@ async def _http(settings: Settings, parts: Parts, stack: AsyncExitStack) -> str 
     sources = Sources(
         metrics=parts.metrics,
         gate=parts.gate,
-        pools=(parts.hot, parts.changes, parts.reads, parts.own, parts.probe),
+        pools=(parts.hot, parts.changes, parts.reads, parts.own),
         readiness=parts.health,
         figures=figures,
         streams=lambda: len(parts.streams),

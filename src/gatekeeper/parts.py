@@ -40,7 +40,7 @@ from gatekeeper.services.start_override import StartOverride, StartTerms
 from gatekeeper.services.views import read_view
 from gatekeeper.services.watch import Watches
 from gatekeeper.settings import Settings
-from gatekeeper.storage.connections import Pool, open_pool, wrap_errors
+from gatekeeper.storage.connections import Line, Pool, open_pool, wrap_errors
 from gatekeeper.storage.installations import read_installation_id
 
 log = structlog.get_logger(__name__)
@@ -49,8 +49,6 @@ log = structlog.get_logger(__name__)
 # however many channels, to tell other processes what has changed, to predict when budgets are used up, and to add up
 # executions; two to read figures for metrics, and two for the breaker.
 UPKEEP_POOL = 11
-# The probe's own: whatever else waits for a connection, the database is not away because of it.
-PROBE_POOL = 1
 # Connections of what admins change and agents ask of them: three shares (rpc/shares.py). Each may wait for a lock; on
 # the gate's connections they would stand in the way of every organization's calls.
 CHANGES_POOL = 6
@@ -71,7 +69,7 @@ class Parts:
     changes: Pool
     reads: Pool
     own: Pool
-    probe: Pool
+    probe: Line
     prices: Prices
     health: Health
     callers: Callers | None
@@ -99,10 +97,12 @@ async def open_parts(settings: Settings, database_url: str, stack: AsyncExitStac
             ("reads", settings.report_pool_max, False),
             # Upkeep has connections of its own: reports that take long must not look like a database away.
             ("upkeep", UPKEEP_POOL, False),
-            ("probe", PROBE_POOL, False),
         )
     ]
-    hot, changes, reads, own, probe = pools
+    hot, changes, reads, own = pools
+    # Of its own: whatever else waits for a connection, the database is not away because of it.
+    probe = Line(database_url, "probe")
+    stack.push_async_callback(probe.close)
     prices = Prices()
     await _require(own, prices)
     key = audit_key(settings)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 import structlog
 
 from gatekeeper.app import probing
+from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper.parts import UPKEEP_POOL, Parts, open_parts
 from gatekeeper.services.repetition import Failures
 from gatekeeper.services.upkeep import AWAY, collect_garbage_while_shut
@@ -38,16 +41,48 @@ async def test_the_probe_waits_for_nobody(database_url: str, tmp_path: Path) -> 
         assert parts.gate.is_open
 
 
-async def test_an_outage_is_told_twice(database_url: str, tmp_path: Path) -> None:
-    """However often the database is probed while it is away."""
+async def test_an_outage_is_told_twice(postgres: EmbeddedPostgres, database_url: str, tmp_path: Path) -> None:
+    """However often the database is probed while it is away. When it is back, so are the pools."""
     async with parts_on(database_url, tmp_path) as parts:
         probe = probing(parts, Failures("database.away", "database.back"))
         with structlog.testing.capture_logs() as logs:
-            async with parts.probe.connection():
+            with away(postgres, database_url):
                 for _ in range(2):
                     assert await probe() == AWAY
+                assert not parts.gate.is_open
             assert (await probe())["database"]
+            assert parts.gate.is_open
+        for pool in (parts.hot, parts.changes, parts.reads):
+            async with pool.connection(timeout=0.5) as connection:
+                await connection.execute("SELECT 1")
     assert [line["event"] for line in logs] == ["database.away", "database.back"]
+
+
+async def test_lost_connections_are_no_outage(postgres: EmbeddedPostgres, database_url: str, tmp_path: Path) -> None:
+    """The database was restarted between two probes: it is there, and the gate stays open."""
+    async with parts_on(database_url, tmp_path) as parts:
+        probe = probing(parts, Failures("database.away", "database.back"))
+        assert (await probe())["database"]
+        with structlog.testing.capture_logs() as logs:
+            with away(postgres, database_url):
+                pass
+            assert (await probe())["database"]
+    assert not logs
+
+
+@contextmanager
+def away(postgres: EmbeddedPostgres, database_url: str) -> Iterator[None]:
+    """End all connections to a database, and take none meanwhile."""
+    name = urlsplit(database_url).path[1:]
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        try:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+            yield
+        finally:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
 
 
 class Cycle:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from psycopg_pool import PoolTimeout
 
 from gatekeeper.domain.commands import Expire
 from gatekeeper.domain.errors import GatekeeperError
 from gatekeeper.storage import books, schema
-from gatekeeper.storage.connections import Pool, wrap_errors
+from gatekeeper.storage.connections import Line, Pool, wrap_errors
 
 from .gate import Gate
 from .prices import Prices
@@ -68,15 +71,14 @@ async def keep_doing(event: str, work: Callable[[], Awaitable[None]], interval_s
     await repeat(event, counted, lambda _: interval_s)
 
 
-async def probe(gate: Gate, pool: Pool, prices: Prices, *, served: Sequence[Pool], away: Failures) -> dict[str, bool]:
+async def probe(gate: Gate, line: Line, prices: Prices, *, served: Sequence[Pool], away: Failures) -> dict[str, bool]:
     """Return the parts of readiness by name, and open or shut the gate.
 
-    `pool` is for this alone: others may be exhausted by calls that wait. Those in `served` start anew after an outage.
+    `line` is for this alone: pools may be exhausted by calls that wait. Those in `served` start anew after an outage.
     """
     try:
         with wrap_errors():
-            async with pool.connection() as connection:
-                await connection.execute("SELECT 1")
+            async with line.connection() as connection:
                 schema_known = await schema.current_revision(connection) == schema.REVISION
                 if not schema_known:
                     # What a newer version keeps count of, this one would get wrong.
@@ -94,9 +96,16 @@ async def probe(gate: Gate, pool: Pool, prices: Prices, *, served: Sequence[Pool
 
 async def _reopen(gate: Gate, served: Sequence[Pool]) -> None:
     """Let calls in again, on connections that are younger than the outage."""
-    for pool in served:
-        await pool.drain()
+    await asyncio.gather(*map(_renew, served))
     gate.reopen()
+
+
+async def _renew(pool: Pool) -> None:
+    """Give up a pool's connections; wait until it has a new one, but not for calls that hold all it may have."""
+    await pool.drain()
+    with suppress(PoolTimeout):
+        async with pool.connection():
+            pass
 
 
 async def probe_forever(

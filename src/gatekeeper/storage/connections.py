@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import psycopg
@@ -76,12 +77,6 @@ async def open_pool(database_url: str, *, name: str, size_max: int, hot: bool) -
 
     It opens without a database too, and finds it when it comes.
     """
-    settings = _options(HOT_STATEMENT_TIMEOUT_S, **HOT_PATH) if hot else _options(REPORT_STATEMENT_TIMEOUT_S)
-
-    async def configure(connection: Connection) -> None:
-        await connection.execute(settings)
-        await connection.execute(DURABLE)
-
     pool: Pool = AsyncConnectionPool(
         database_url,
         name=name,
@@ -89,26 +84,81 @@ async def open_pool(database_url: str, *, name: str, size_max: int, hot: bool) -
         max_size=size_max,
         timeout=POOL_TIMEOUT_S,
         reconnect_timeout=POOL_TIMEOUT_S,
-        configure=configure,
+        configure=partial(_configure, hot=hot),
         # Who reads has no second try, and time for a look whether the connection still stands.
         check=None if hot else AsyncConnectionPool.check_connection,
         open=False,
-        kwargs={
-            "autocommit": True,
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": f"gatekeeper-{name}",
-            # The hot path prepares its own statements, which psycopg would deallocate together with its own.
-            "prepare_threshold": None if hot else 5,
-            # A dead peer is noticed within seconds, not after the kernel's two hours, nor, where something is on its
-            # way, after a quarter of one.
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": PEER_TIMEOUT_MS,
-        },
+        kwargs=_parameters(name, hot=hot),
     )
     async with pool:
         yield pool
+
+
+class Line:
+    """One connection, for one at a time, that is opened anew at once where it was lost.
+
+    A pool waits a second or two after an attempt that failed: too long for whoever is to find out whether the database
+    is back.
+    """
+
+    def __init__(self, database_url: str, name: str) -> None:
+        """Open nothing yet."""
+        self._database_url = database_url
+        self._name = name
+        self._connection: Connection | None = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend the connection. Raises psycopg.OperationalError where there is none to be had."""
+        connection = await self._standing()
+        try:
+            yield connection
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _standing(self) -> Connection:
+        if self._connection is not None:
+            try:
+                await AsyncConnectionPool.check_connection(self._connection)
+            except BaseException as error:
+                await self.close()
+                if not isinstance(error, psycopg.OperationalError):
+                    raise
+        if self._connection is None:
+            parameters = _parameters(self._name, hot=False)
+            connection: Connection = await AsyncConnection.connect(self._database_url, **parameters)
+            self._connection = connection
+            await _configure(connection, hot=False)
+        return self._connection
+
+    async def close(self) -> None:
+        """Close it. It is opened anew when it is wanted."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+async def _configure(connection: Connection, *, hot: bool) -> None:
+    settings = _options(HOT_STATEMENT_TIMEOUT_S, **HOT_PATH) if hot else _options(REPORT_STATEMENT_TIMEOUT_S)
+    await connection.execute(settings)
+    await connection.execute(DURABLE)
+
+
+def _parameters(name: str, *, hot: bool) -> dict[str, Any]:
+    return {
+        "autocommit": True,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": f"gatekeeper-{name}",
+        # The hot path prepares its own statements, which psycopg would deallocate together with its own.
+        "prepare_threshold": None if hot else 5,
+        # A dead peer is noticed within seconds, not after the kernel's two hours, nor, where something is on its
+        # way, after a quarter of one.
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": PEER_TIMEOUT_MS,
+    }
 
 
 def first(row: TupleRow | None) -> Any:
