@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from typing import Any
 
+import grpc
 from google.protobuf.message import Message
 
 from gatekeeper.domain.access import SYSTEM, Role
@@ -14,9 +15,11 @@ from gatekeeper.domain.tokens import NewToken
 from gatekeeper.services import tokens
 from gatekeeper.storage.connections import open_pool
 from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
+from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 
+from .refusals import refusal_of
 from .requests import method
-from .wire import TIMEOUT_S, Wire, first_of
+from .wire import TIMEOUT_S, Wire, first_of, until
 
 
 class Secured:
@@ -27,16 +30,31 @@ class Secured:
         self.wire = wire
         self.operator = asyncio.run(first_token(wire.database_url))
 
-    def token(self, role: Role, organization: str = "", by: str = "", **fields: Any) -> str:
+    def token(self, role: Role, organization: str = "", by: str = "", name: str = "", **fields: Any) -> str:
         """Make a token over the wire, as the bearer of `by` or else as the operator; return its secret."""
         request = admin_pb.CreateTokenRequest(
             organization=organization,
-            name=f"{role.lower()}-{uuid.uuid4().hex[:8]}",
+            name=name or f"{role.lower()}-{uuid.uuid4().hex[:8]}",
             role=admin_pb.Role.Value(f"ROLE_{role}"),
             **fields,
         )
         answer: admin_pb.CreateTokenResponse = self.call("CreateToken", request, by or self.operator)
         return answer.secret
+
+    def ended_token(self, role: Role, organization: str, column: str) -> str:
+        """Make a token that was ended on the database; return its secret once the server knows, a second later."""
+        name = uuid.uuid4().hex
+        secret = self.token(role, organization, name=name)
+        self.end(name, column)
+        until(lambda: not self._is_known(secret))
+        return secret
+
+    def _is_known(self, secret: str) -> bool:
+        try:
+            self.call("GetStatus", pb.GetStatusRequest(organization="nobody"), secret)
+        except grpc.RpcError as error:
+            return refusal_of(error).code is not grpc.StatusCode.UNAUTHENTICATED
+        return True
 
     def call(self, rpc: str, request: Message, token: str | None = None) -> Any:
         """Call as the bearer of a token."""

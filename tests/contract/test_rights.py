@@ -85,14 +85,10 @@ def callers(secured: Secured) -> dict[tuple[Role, str], str]:
         secured.call("SetCap", _of(valid("SetCap"), organization), secured.operator)
     made: dict[tuple[Role, str], str] = {}
     for role in Role:
-        for state in ("valid", "expired", "revoked"):
-            organization = "" if role is Role.OPERATOR else OURS
-            request = admin_pb.CreateTokenRequest(
-                organization=organization, name=f"{role}-{state}", role=admin_pb.Role.Value(f"ROLE_{role}")
-            )
-            made[role, state] = secured.call("CreateToken", request, secured.operator).secret
-        secured.end(f"{role}-expired", "expires_at")
-        secured.end(f"{role}-revoked", "revoked_at")
+        organization = "" if role is Role.OPERATOR else OURS
+        made[role, "valid"] = secured.token(role, organization, name=f"{role}-valid")
+        made[role, "expired"] = secured.ended_token(role, organization, "expires_at")
+        made[role, "revoked"] = secured.ended_token(role, organization, "revoked_at")
     return made
 
 

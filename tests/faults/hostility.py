@@ -103,16 +103,8 @@ def prepare(secured: Secured) -> Tokens:
     return Tokens(
         ours={role: secured.token(role, "" if role is Role.OPERATOR else OURS) for role in Role},
         theirs={role: secured.token(role, THEIRS) for role in Role if role is not Role.OPERATOR},
-        over=[_ended(secured, column) for column in ("expires_at", "revoked_at")],
+        over=[secured.ended_token(Role.ADMIN, OURS, column) for column in ("expires_at", "revoked_at")],
     )
-
-
-def _ended(secured: Secured, column: str) -> str:
-    name = uuid.uuid4().hex
-    request = admin_pb.CreateTokenRequest(organization=OURS, name=name, role=admin_pb.ROLE_ADMIN)
-    secret: str = secured.call("CreateToken", request, secured.operator).secret
-    secured.end(name, column)
-    return secret
 
 
 def attempts(tokens: Tokens, rng: Random) -> Iterator[Attempt]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -23,6 +23,7 @@ from tests.conftest import Server, ServerFactory
 from .postgres import kill
 from .test_outages import HANGS_S, NOT_SERVING, RETURN_S, SERVING, SETTINGS, come_back, go_away, line_to
 
+T = TypeVar("T")
 WAYS = pytest.mark.parametrize("way", ["postmaster", "all", "backend"])
 
 
@@ -41,15 +42,18 @@ class Watcher:
     async def cap(self, amount: int) -> None:
         """Set the cap, as soon as the server lets it be set."""
         request = pb.SetCapRequest(organization="acme", cap=to_money(amount, "USD"))
-        async with asyncio.timeout(RETURN_S):
-            while True:
-                try:
-                    await self._gatekeeper.SetCap(request, timeout=HANGS_S)
-                except grpc.aio.AioRpcError as error:
-                    assert error.code() is grpc.StatusCode.UNAVAILABLE
-                    await asyncio.sleep(0.1)
-                else:
-                    return
+        await once_back(lambda: self._gatekeeper.SetCap(request, timeout=HANGS_S))
+
+
+async def once_back(call: Callable[[], Awaitable[T]]) -> T:
+    """Call as soon as the server answers again."""
+    async with asyncio.timeout(RETURN_S):
+        while True:
+            try:
+                return await call()
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is grpc.StatusCode.UNAVAILABLE
+                await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -84,7 +88,7 @@ def test_a_restart_under_a_stream(
             for watcher, cap in ((ours, 2), (theirs, 3)):
                 await watcher.cap(cap)
                 assert await cap_of(stream) == cap
-            assert await cap_of(theirs.watch()) == 3
+            assert await once_back(lambda: cap_of(theirs.watch())) == 3
 
     asyncio.run(restart())
 
