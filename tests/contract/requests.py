@@ -31,6 +31,7 @@ from .wire import TIMEOUT_S, Wire, campaign, first_of
 
 ATTRIBUTION: dict[str, Any] = {"department": "d", "campaign": "c", "agent": "a", "run": "r"}
 TOMORROW_S = int(time.time()) + 86_400
+THIS_MONTH = time.strftime("%Y-%m", time.gmtime())
 PAST = Timestamp(seconds=1_700_000_000)
 PLACE: dict[str, Any] = {"page_size": 7, "page_token": ""}
 METRICS = reservation_pb2.Metrics(
@@ -118,7 +119,7 @@ VALID: dict[str, Message] = {
     ),
     "ListExecutions": report_pb.ListExecutionsRequest(
         organization="o",
-        period="2026-11",
+        period=THIS_MONTH,
         model="m",
         outcome=reservation_pb2.OUTCOME_SUCCEEDED,
         kind=reservation_pb2.EXECUTION_KIND_COMMIT,
@@ -191,14 +192,14 @@ VALID: dict[str, Message] = {
         ],
         as_of=PAST,
     ),
-    "GetStatement": report_pb.GetStatementRequest(organization="o", scope=campaign("c"), period="2026-11"),
-    "GetMonthlyReport": report_pb.GetMonthlyReportRequest(organization="o", period="2026-11"),
+    "GetStatement": report_pb.GetStatementRequest(organization="o", scope=campaign("c"), period=THIS_MONTH),
+    "GetMonthlyReport": report_pb.GetMonthlyReportRequest(organization="o", period=THIS_MONTH),
     "ListInvoices": report_pb.ListInvoicesRequest(
-        organization="o", period="2026-10", kind=invoice_pb2.INVOICE_KIND_INVOICE, **PLACE
+        organization="o", period="2023-11", kind=invoice_pb2.INVOICE_KIND_INVOICE, **PLACE
     ),
     "ListOrganizations": report_pb.ListOrganizationsRequest(organization="o", **PLACE),
     "ExportInvoice": pb.ExportInvoiceRequest(
-        organization="o", period="2026-11", formats=[invoice_pb2.INVOICE_FORMAT_JSON], draft=True
+        organization="o", period=THIS_MONTH, formats=[invoice_pb2.INVOICE_FORMAT_JSON], draft=True
     ),
     "ExportInvoice number": pb.ExportInvoiceRequest(organization="o", number="2026-000001"),
     "GetBillingProfile": admin_pb.GetBillingProfileRequest(organization="o"),

@@ -18,7 +18,7 @@ from .refusals import refusal
 from .requests import VALID, send, valid
 from .wire import Wire, decimals, until
 
-QUICKLY_S = 4
+QUICKLY_S = 8
 SERVING = health_pb2.HealthCheckResponse.SERVING
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 
@@ -56,7 +56,7 @@ def test_every_call_is_refused_quickly_and_served_again(postgres: EmbeddedPostgr
         until(lambda: own.health() != SERVING)
         began = time.monotonic()
         assert refusal(own.reserve, "o", "1").code == grpc.StatusCode.UNAVAILABLE
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
     until(lambda: own.health() == SERVING)
     assert own.hold("o", "2", reservation_id="before")
     own.hold("o", "1")

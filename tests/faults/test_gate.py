@@ -110,7 +110,7 @@ async def test_calls_that_fail_leave_their_connection_as_it_was(database_url: st
 @on_both_loops
 async def test_a_batch_that_takes_too_long_is_given_up(database_url: str) -> None:
     """Its calls hear that the database is away; neither lane nor connection stay behind, however often it happens."""
-    async with gate_on(database_url, pool_max=2, batch_timeout_s=0.1) as gate:
+    async with gate_on(database_url, pool_max=2, batch_timeout_s=0.3) as gate:
         assert await outcome_of(gate, "opened") == "held"
         with locked(database_url):
             for number in range(5):
