@@ -22,7 +22,7 @@ from tests.conftest import ServerFactory
 from tests.integration.certificates import Authority
 
 PLANNER = "spiffe://example.org/planner"
-PATIENCE_S = 20
+PATIENCE_S = 5
 
 
 def give(database_url: str, role: Role, identity: str = "", organization: str = "acme") -> str:
