@@ -71,7 +71,12 @@ SERVER_PASSWORD = secrets.token_urlsafe()
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the servers, tokens and data of whoever runs the tests out of them."""
+    """Keep the servers, tokens and data of whoever runs the tests out of them; let Ctrl-C end what they start.
+
+    Whoever runs them in the background of a script has it ignored, in all that they start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("GATEKEEPER_", "BILLING_API_URL"))]:
             patch.delenv(name)
