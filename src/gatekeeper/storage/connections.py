@@ -110,9 +110,8 @@ class Line:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend the connection. Raises psycopg.OperationalError where there is none to be had."""
-        connection = await self._standing()
         try:
-            yield connection
+            yield await self._standing()
         except BaseException:
             await self.close()
             raise
@@ -121,10 +120,8 @@ class Line:
         if self._connection is not None:
             try:
                 await AsyncConnectionPool.check_connection(self._connection)
-            except BaseException as error:
+            except psycopg.OperationalError:
                 await self.close()
-                if not isinstance(error, psycopg.OperationalError):
-                    raise
         if self._connection is None:
             parameters = _parameters(self._name, hot=False)
             connection: Connection = await AsyncConnection.connect(self._database_url, **parameters)
