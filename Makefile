@@ -32,7 +32,7 @@ run: $(STAMP) ## Start the embedded PostgreSQL and the server on 127.0.0.1:50051
 	@exec $(BIN)/gatekeeper serve
 
 test: $(STAMP) ## Run every quick test
-	$(PYTEST) -n $(WORKERS)
+	$(PYTEST) -n $(WORKERS) --dist worksteal
 
 test-unit: $(STAMP) ## Run the tests that need no database
 	$(PYTEST) tests/unit -n $(WORKERS)
