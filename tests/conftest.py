@@ -16,6 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -65,6 +66,8 @@ WHERE EXISTS (
         AND ((a.basis, a.kind) = (marks.basis, 'THRESHOLD') OR a.kind = 'RUNAWAY')
 )
 """
+# Ends all connections to a database, and waits until they are gone.
+TERMINATE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
 # What servers of this worker log in with. It stays, for several of them share a PostgreSQL.
 SERVER_PASSWORD = secrets.token_urlsafe()
 
@@ -142,6 +145,19 @@ def database_url(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
         differences = verify(url)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     assert not differences
+
+
+@contextmanager
+def cut_off(server: EmbeddedPostgres, url: str) -> Iterator[None]:
+    """End all connections to a database, and take none for as long as the block lasts."""
+    name = urlsplit(url).path[1:]
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        try:
+            connection.execute(TERMINATE, [name])
+            yield
+        finally:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
 
 
 def verify(url: str) -> list[str]:

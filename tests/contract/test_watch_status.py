@@ -16,7 +16,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gatekeeper.domain.access import Role
 from gatekeeper.services.watch import INTERVAL_S
 from gatekeeper_client.money import from_money, to_money
-from gatekeeper_client.v1 import admin_service_pb2 as admin_pb
 from gatekeeper_client.v1 import budget_pb2
 from gatekeeper_client.v1 import gatekeeper_service_pb2 as pb
 from gatekeeper_client.v1 import report_service_pb2 as report_pb
@@ -146,8 +145,7 @@ def test_a_token_that_ends_takes_streams_along(secured: Secured, organization: s
     wire = secured.wire
     secured.call("SetCap", pb.SetCapRequest(organization=organization, cap=to_money(1, "USD")), secured.operator)
     name, other = uuid.uuid4().hex, secured.token(Role.VIEWER, organization)
-    request = admin_pb.CreateTokenRequest(organization=organization, name=name, role=admin_pb.ROLE_VIEWER)
-    token = secured.call("CreateToken", request, secured.operator).secret
+    token = secured.token(Role.VIEWER, organization, name=name)
     with (
         watching(wire, organization, metadata=bearer(token)) as screen,
         watching(wire, organization, metadata=bearer(other)) as others,
@@ -164,13 +162,7 @@ def test_a_token_that_ends_takes_streams_along(secured: Secured, organization: s
 def test_a_token_that_expires_under_a_stream(secured: Secured, organization: str) -> None:
     """Its time is over by the clock; nobody has to end it."""
     secured.call("SetCap", pb.SetCapRequest(organization=organization, cap=to_money(1, "USD")), secured.operator)
-    request = admin_pb.CreateTokenRequest(
-        organization=organization,
-        name=uuid.uuid4().hex,
-        role=admin_pb.ROLE_VIEWER,
-        expire_time=Timestamp(seconds=int(time.time()) + 3),
-    )
-    token = secured.call("CreateToken", request, secured.operator).secret
+    token = secured.token(Role.VIEWER, organization, expire_time=Timestamp(seconds=int(time.time()) + 3))
     with watching(secured.wire, organization, metadata=bearer(token)) as screen:
         with pytest.raises(grpc.RpcError) as ended:
             screen.until(lambda: False)

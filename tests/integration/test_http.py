@@ -22,8 +22,7 @@ from gatekeeper.cli.descriptors import RESERVE, descriptors_wanted
 from gatekeeper.embedded import EmbeddedPostgres
 from gatekeeper.settings import load_settings
 from gatekeeper.web import server as web
-from tests.conftest import ServerFactory, served_url, server_environment
-from tests.contract.test_outage import away
+from tests.conftest import ServerFactory, cut_off, served_url, server_environment
 from tests.contract.wire import until
 from tests.integration.observing import Connect, Watch, Watched
 
@@ -45,7 +44,7 @@ def test_a_database_that_is_away(postgres: EmbeddedPostgres, watch: Watch, wire_
     wire = wire_to(watched)
     wire.hold("acme", "1")
     assert watched.scrape().of("gatekeeper_holds_open") == 1
-    with away(postgres, wire):
+    with cut_off(postgres, wire.database_url):
         until(lambda: watched.get("/readyz").status_code == 503)
         assert watched.get("/readyz").json()["parts"]["database"] is False
         assert watched.get("/healthz").status_code == 200

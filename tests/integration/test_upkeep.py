@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 import structlog
 
@@ -20,6 +18,7 @@ from gatekeeper.parts import UPKEEP_POOL, Parts, open_parts
 from gatekeeper.services.repetition import Failures
 from gatekeeper.services.upkeep import AWAY, collect_garbage_while_shut
 from gatekeeper.settings import load_settings
+from tests.conftest import cut_off
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +45,7 @@ async def test_an_outage_is_told_twice(postgres: EmbeddedPostgres, database_url:
     async with parts_on(database_url, tmp_path) as parts:
         probe = probing(parts, Failures("database.away", "database.back"))
         with structlog.testing.capture_logs() as logs:
-            with away(postgres, database_url):
+            with cut_off(postgres, database_url):
                 for _ in range(2):
                     assert await probe() == AWAY
                 assert not parts.gate.is_open
@@ -64,25 +63,10 @@ async def test_lost_connections_are_no_outage(postgres: EmbeddedPostgres, databa
         probe = probing(parts, Failures("database.away", "database.back"))
         assert (await probe())["database"]
         with structlog.testing.capture_logs() as logs:
-            with away(postgres, database_url):
+            with cut_off(postgres, database_url):
                 pass
             assert (await probe())["database"]
     assert not logs
-
-
-@contextmanager
-def away(postgres: EmbeddedPostgres, database_url: str) -> Iterator[None]:
-    """End all connections to a database, and take none meanwhile."""
-    name = urlsplit(database_url).path[1:]
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
-        try:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
-            )
-            yield
-        finally:
-            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
 
 
 class Cycle:

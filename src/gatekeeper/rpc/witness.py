@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 Context = grpc.aio.ServicerContext[Any, Any]
 DENIALS = {number: name.removeprefix("DENIAL_REASON_") for name, number in DenialReason.items()}
+REASONS = {number: name.removeprefix(PREFIX) for name, number in ErrorReason.items()}
 # A caller whose deadline passes says so a moment before we see it pass: the call took as long to get here.
 UNDER_WAY_S = 0.1
-REASONS = {number: name.removeprefix(PREFIX) for name, number in ErrorReason.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
